@@ -1,0 +1,16 @@
+//! ogive's graph: named-axis intermediate representation and everything that is done to it before code is generated.
+//! Knows nothing of the language and of devices.
+#![warn(missing_docs)]
+
+pub mod build;
+pub mod entity;
+pub mod graph;
+pub mod infer;
+pub mod op;
+pub mod shape;
+
+pub use build::Builder;
+pub use entity::{AxisId, Value};
+pub use graph::{Axis, Graph, Node, Origin, Output, Region};
+pub use op::{Attention, Distribution, Loop, LoopKind, MapFn, Op, Port, Random, ReduceFn, Scalar};
+pub use shape::{DType, Shape, Ty};

@@ -1,0 +1,8 @@
+//! The `.arch` language: from text to a typed, instantiated program and from there to a graph.
+
+pub mod diag;
+pub mod source;
+pub mod syntax;
+
+pub use diag::{Diagnostic, Diagnostics, Label, Severity};
+pub use source::{FileId, Source, Sources, Span};
