@@ -169,16 +169,44 @@ pub struct Loop {
 #[allow(missing_docs, reason = "each is the function of its name")]
 pub enum MapFn {
     // one operand
-    Neg, Abs, Sign, Exp, Log, Sqrt, Rsqrt, Recip, Sin, Cos, Tanh, Sigmoid, Erf, Relu, Floor, Not,
+    Neg,
+    Abs,
+    Sign,
+    Exp,
+    Log,
+    Sqrt,
+    Rsqrt,
+    Recip,
+    Sin,
+    Cos,
+    Tanh,
+    Sigmoid,
+    Erf,
+    Relu,
+    Floor,
+    Not,
     /// To the node's element type. bool to number: 0 or 1; float to i32: truncation.
     Cast,
     /// Identity whose derivative is zero.
     StopGradient,
     // two operands
-    Add, Sub, Mul, Div, Pow, Max, Min,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Pow,
+    Max,
+    Min,
     /// Remainder with the sign of the divisor.
     Mod,
-    Eq, Ne, Lt, Le, Gt, Ge, And, Or,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    And,
+    Or,
     // three operands
     /// `condition, then, otherwise`.
     Where,
@@ -188,7 +216,9 @@ pub enum MapFn {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[allow(missing_docs, reason = "each is the function of its name")]
 pub enum ReduceFn {
-    Sum, Max, Min,
+    Sum,
+    Max,
+    Min,
 }
 
 impl MapFn {
@@ -196,8 +226,41 @@ impl MapFn {
     pub const ALL: &'static [MapFn] = {
         use MapFn::*;
         &[
-            Neg, Abs, Sign, Exp, Log, Sqrt, Rsqrt, Recip, Sin, Cos, Tanh, Sigmoid, Erf, Relu, Floor, Not, Cast, StopGradient, Add,
-            Sub, Mul, Div, Pow, Max, Min, Mod, Eq, Ne, Lt, Le, Gt, Ge, And, Or, Where,
+            Neg,
+            Abs,
+            Sign,
+            Exp,
+            Log,
+            Sqrt,
+            Rsqrt,
+            Recip,
+            Sin,
+            Cos,
+            Tanh,
+            Sigmoid,
+            Erf,
+            Relu,
+            Floor,
+            Not,
+            Cast,
+            StopGradient,
+            Add,
+            Sub,
+            Mul,
+            Div,
+            Pow,
+            Max,
+            Min,
+            Mod,
+            Eq,
+            Ne,
+            Lt,
+            Le,
+            Gt,
+            Ge,
+            And,
+            Or,
+            Where,
         ]
     };
 
@@ -222,11 +285,41 @@ impl MapFn {
     pub fn name(self) -> &'static str {
         use MapFn::*;
         match self {
-            Neg => "neg", Abs => "abs", Sign => "sign", Exp => "exp", Log => "log", Sqrt => "sqrt", Rsqrt => "rsqrt",
-            Recip => "recip", Sin => "sin", Cos => "cos", Tanh => "tanh", Sigmoid => "sigmoid", Erf => "erf", Relu => "relu",
-            Floor => "floor", Not => "not", Cast => "cast", StopGradient => "stop_gradient", Add => "add", Sub => "sub",
-            Mul => "mul", Div => "div", Pow => "pow", Max => "max", Min => "min", Mod => "mod", Eq => "eq", Ne => "ne",
-            Lt => "lt", Le => "le", Gt => "gt", Ge => "ge", And => "and", Or => "or", Where => "where",
+            Neg => "neg",
+            Abs => "abs",
+            Sign => "sign",
+            Exp => "exp",
+            Log => "log",
+            Sqrt => "sqrt",
+            Rsqrt => "rsqrt",
+            Recip => "recip",
+            Sin => "sin",
+            Cos => "cos",
+            Tanh => "tanh",
+            Sigmoid => "sigmoid",
+            Erf => "erf",
+            Relu => "relu",
+            Floor => "floor",
+            Not => "not",
+            Cast => "cast",
+            StopGradient => "stop_gradient",
+            Add => "add",
+            Sub => "sub",
+            Mul => "mul",
+            Div => "div",
+            Pow => "pow",
+            Max => "max",
+            Min => "min",
+            Mod => "mod",
+            Eq => "eq",
+            Ne => "ne",
+            Lt => "lt",
+            Le => "le",
+            Gt => "gt",
+            Ge => "ge",
+            And => "and",
+            Or => "or",
+            Where => "where",
         }
     }
 }

@@ -262,7 +262,19 @@ pub enum UnaryOp {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "each is the operator of its name")]
 pub enum BinaryOp {
-    Add, Sub, Mul, Div, Pow, Lt, Le, Gt, Ge, Eq, Ne, And, Or,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Pow,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    Eq,
+    Ne,
+    And,
+    Or,
     /// `x |> f(a)` is `f(x, a)`; in initialisers a post-processing step.
     Pipe,
 }
