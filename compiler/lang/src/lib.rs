@@ -2,6 +2,7 @@
 
 pub mod diag;
 pub mod source;
+pub mod suggest;
 pub mod syntax;
 
 pub use diag::{Diagnostic, Diagnostics, Label, Severity};
