@@ -1,0 +1,362 @@
+//! Arguments.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Say what a network is in a `.arch` file; ogive checks it, costs it, compiles it and trains it.
+#[derive(Parser, Debug)]
+#[command(name = "ogive", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 diagnostics in the spec (or a claim or snapshot that does not hold), 2 usage, \
+3 will not fit into memory, 4 bad data or checkpoint, 5 a loss that is not finite, 130 interrupted with a checkpoint written.\n\n\
+Start with: ogive train specs/tour/04_language_model.arch")]
+pub(crate) struct Args {
+    /// Less on stderr; twice for errors only.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) quiet: u8,
+    /// More on stderr: passes with their times, kernels.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Results as JSON on stdout.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Check specs: names, shapes, experiments. Prints every diagnostic.
+    Check(Check),
+    /// Format specs. There are no options of style.
+    Fmt(Fmt),
+    /// Explain a diagnostic code: a spec that fails, and its repair.
+    Explain(Explain),
+    /// Show a spec at any stage of compilation, or draw its fused graph.
+    Graph(Graph),
+    /// Parameters, operations and memory of models, side by side, without running them.
+    Cost(Cost),
+    /// Evaluate a block, cell or model on given tensors, with gradients if cotangents are given.
+    Run(Run),
+    /// Train an experiment.
+    Train(Train),
+    /// Go on with a training run from its last checkpoint.
+    Resume(Resume),
+    /// Evaluate a run's checkpoint.
+    Eval(Eval),
+    /// Continue a text with a trained model.
+    Generate(Generate),
+    /// Time the steps of an experiment, or of built-in peers' cases.
+    Bench(Bench),
+    /// Snapshot stages of specs and compare with the last accepted ones.
+    Snap(Snap),
+    /// Describe the data of an experiment: sizes, splits, a sample.
+    Data(Data),
+    /// Completions for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Options that change what a spec says.
+#[derive(ClapArgs, Debug, Clone, Default)]
+pub(crate) struct Overrides {
+    /// Set a dim, constant or experiment key, such as model=512 or optimizer.lr=1e-3. Repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Folder that imports and data files may be read from besides the spec's own. Repeatable.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Vec<PathBuf>,
+}
+
+/// Options of execution.
+#[derive(ClapArgs, Debug, Clone, Default)]
+pub(crate) struct Device {
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
+    pub(crate) backend: BackendName,
+    /// Worker threads; results do not depend on it. Default: one per core.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Vector instructions: avx512, avx2 or portable. Default: the best that the CPU has.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) isa: Option<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum BackendName {
+    /// Compiled for this CPU.
+    #[default]
+    Cpu,
+    /// The reference interpreter.
+    Interp,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Float {
+    F32,
+    F64,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Check {
+    /// Spec files, or folders to search for them.
+    #[arg(required = true)]
+    pub(crate) specs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// Warnings count as errors.
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Fmt {
+    /// Spec files or folders; `-` for standard input to standard output.
+    #[arg(required = true)]
+    pub(crate) specs: Vec<PathBuf>,
+    /// Change nothing; exit 1 with a diff where a file is not formatted.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Explain {
+    /// A code such as arch::shape::not_subset, or its last part. All codes are listed without it.
+    pub(crate) code: Option<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The syntax tree, as formatted source.
+    Parse,
+    /// Items and where their names come from.
+    Resolve,
+    /// Instances with shapes and parameter counts.
+    Elaborate,
+    /// The graph.
+    Lower,
+    /// The graph with gradients and optimiser (experiments) or gradients of every parameter.
+    Differentiate,
+    /// The graph in fused groups.
+    Fuse,
+    /// Kernels and the memory plan.
+    Schedule,
+    /// Machine code, as cranelift's intermediate form.
+    Codegen,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Dot,
+    Svg,
+    Html,
+    Json,
+}
+
+/// Which block, model or experiment of a file.
+#[derive(ClapArgs, Debug, Clone, Default)]
+pub(crate) struct Which {
+    /// Name of a block, model or experiment. Default: the file's only experiment, else its last model, else its last block.
+    #[arg(long = "of", value_name = "NAME")]
+    pub(crate) of: Option<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Graph {
+    /// A spec file.
+    pub(crate) spec: PathBuf,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// Print this stage as text.
+    #[arg(long, value_enum, conflicts_with = "format")]
+    pub(crate) emit: Option<Stage>,
+    /// Draw the fused graph.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Draw or print the training step (gradients and optimiser) rather than the forward pass.
+    #[arg(long)]
+    pub(crate) training: bool,
+    /// Write to a file instead of stdout.
+    #[arg(short, long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Cost {
+    /// Spec files; every model and experiment of each is costed.
+    #[arg(required = true)]
+    pub(crate) specs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// Print the instance tree with parameters by instance.
+    #[arg(long)]
+    pub(crate) tree: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Run {
+    /// A spec file.
+    pub(crate) spec: PathBuf,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Print the names and dims of the tensors that are expected, and stop.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Parameters, by name, dims in declared order.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) params: Option<PathBuf>,
+    /// Inputs, by name. One more dim in front of the declared ones is a batch.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inputs: Option<PathBuf>,
+    /// Cotangents of outputs, by name: asks for gradients of sum(output * cotangent).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cotangents: Option<PathBuf>,
+    /// Where outputs and gradients (`grad.NAME`) are written.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Element type of the computation.
+    #[arg(long, value_enum, default_value_t = Float::F32)]
+    pub(crate) dtype: Float,
+    /// Random draws (dropout) happen only with this.
+    #[arg(long)]
+    pub(crate) training: bool,
+    /// Seed of random draws.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Train {
+    /// A spec file with an experiment.
+    pub(crate) spec: PathBuf,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Folder of the run. Default: runs/EXPERIMENT, with a number where that exists.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Run every point of the experiment's sweep and print a table.
+    #[arg(long)]
+    pub(crate) sweep: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Resume {
+    /// Folder of a run.
+    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) device: Device,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Eval {
+    /// Folder of a run.
+    pub(crate) run: PathBuf,
+    /// training, validation or test.
+    #[arg(long, default_value = "validation")]
+    pub(crate) split: String,
+    /// latest, best, or a step.
+    #[arg(long, default_value = "latest")]
+    pub(crate) checkpoint: String,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) device: Device,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Generate {
+    /// Folder of a run.
+    pub(crate) run: PathBuf,
+    /// Text to continue.
+    #[arg(long, default_value = "\n")]
+    pub(crate) prompt: String,
+    /// Tokens to add.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) tokens: usize,
+    /// 0 takes the likeliest token each time.
+    #[arg(long, default_value_t = 0.8)]
+    pub(crate) temperature: f64,
+    /// Only the N likeliest tokens.
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<usize>,
+    /// Only the likeliest tokens that together have this probability.
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f64>,
+    /// Seed of the draws.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// latest, best, or a step.
+    #[arg(long, default_value = "latest")]
+    pub(crate) checkpoint: String,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) device: Device,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Bench {
+    /// A spec file: its experiment's training step, or with --forward a block's or model's forward pass, is timed on random input.
+    pub(crate) spec: PathBuf,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Time the forward pass only.
+    #[arg(long)]
+    pub(crate) forward: bool,
+    /// Timed runs.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) runs: usize,
+    /// Untimed runs before them.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) warm: usize,
+    /// A peer to run alternately: a shell command that prints a line of JSON with `ms` (the median of its runs).
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) peer: Option<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Snap {
+    /// Spec files or folders.
+    #[arg(required = true)]
+    pub(crate) specs: Vec<PathBuf>,
+    /// Stages to snapshot.
+    #[arg(long = "stage", value_enum, default_values_t = [Stage::Elaborate, Stage::Fuse])]
+    pub(crate) stages: Vec<Stage>,
+    /// Folder of the snapshots. Default: `snapshots` beside each spec.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Take the present state as right.
+    #[arg(long)]
+    pub(crate) accept: bool,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Data {
+    /// A spec file with an experiment.
+    pub(crate) spec: PathBuf,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// Print this many contexts of the training split as text.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) samples: usize,
+}
