@@ -2,9 +2,13 @@
 
 pub mod codes;
 pub mod diag;
+pub mod elaborate;
+pub mod hir;
+pub mod lower;
 pub mod source;
 pub mod suggest;
 pub mod syntax;
 
 pub use diag::{Diagnostic, Diagnostics, Label, Severity};
+pub use elaborate::Settings;
 pub use source::{FileId, Source, Sources, Span};

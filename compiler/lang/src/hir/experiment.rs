@@ -1,0 +1,324 @@
+//! Experiments: a program, what is measured on it, and how it is trained.
+
+use super::{Node, NodeId, Program};
+use crate::source::Span;
+use ogive_graph::AxisId;
+
+/// All that a run needs.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// Its name.
+    pub name: String,
+    /// `///` lines.
+    pub doc: Vec<String>,
+    /// Name of the model.
+    pub model: String,
+    /// The model. Instances that only the objective calls come last, with parent 0 and no parameters.
+    pub program: Program,
+    /// The dim of examples.
+    pub batch: AxisId,
+    /// Where the examples come from.
+    pub data: Data,
+    /// Loss and metrics.
+    pub objective: Objective,
+    /// How weights change.
+    pub optimizer: Optimizer,
+    /// How long.
+    pub budget: Budget,
+    /// What happens every so many steps.
+    pub every: Vec<Every>,
+    /// What must hold at the end.
+    pub claims: Vec<Claim>,
+    /// Every setting with its value, for the lock file: dims and constants of the model, `optimizer.lr`, ...
+    pub settings: Vec<(String, String)>,
+}
+
+/// Equations over what the model gives.
+#[derive(Clone, Debug, Default)]
+pub struct Objective {
+    /// What `Op::Input(i)` stands for.
+    pub sources: Vec<Source>,
+    /// The equations.
+    pub body: Vec<Node>,
+    /// What is minimised. Dims that are left are averaged.
+    pub loss: Option<NodeId>,
+    /// What else is measured, averaged likewise.
+    pub metrics: Vec<(String, NodeId)>,
+}
+
+/// A value of the model that the objective reads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Output `i` of the model.
+    Output(usize),
+    /// Input `i` of the model.
+    Input(usize),
+    /// Input `i` of the model, one position later: `next(tokens)`, bound by the name `next.tokens`.
+    Next(usize),
+    /// Every tap of that name. Several are stacked along a dim `instance`.
+    Tap {
+        /// The name.
+        name: String,
+        /// The dims as the objective names them: the tap's own (for several taps those of the first), those of repetitions, batch.
+        axes: Vec<AxisId>,
+        /// The dim `instance`, where there are several.
+        instance: Option<AxisId>,
+    },
+}
+
+/// Where examples come from.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Data {
+    /// The source.
+    pub corpus: Corpus,
+    /// How text becomes tokens.
+    pub tokenizer: Tokenizer,
+    /// Positions of one example: the model's `seq`.
+    pub context: u64,
+    /// Fractions for training, validation and test.
+    pub split: [f64; 3],
+    /// Number of tokens, where the spec says so or the tokenizer fixes it.
+    pub vocab: Option<u64>,
+    /// Where.
+    pub span: Span,
+}
+
+/// A source of examples.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Corpus {
+    /// The dictionary that comes with ogive.
+    Webster,
+    /// A UTF-8 file.
+    Text(String),
+    /// A file with one JSON object a line, and the field to read.
+    Jsonl {
+        /// The file.
+        path: String,
+        /// The field that holds the text.
+        field: String,
+    },
+    /// A file of token numbers, little-endian.
+    Tokens {
+        /// The file.
+        path: String,
+        /// Bytes of one number: 2 or 4.
+        bytes: u8,
+    },
+}
+
+/// How text becomes tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tokenizer {
+    /// 256 tokens.
+    Bytes,
+    /// One token for each character that the training text has.
+    Chars,
+    /// A Hugging Face `tokenizer.json`.
+    File(String),
+}
+
+/// An optimiser with its settings.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Optimizer {
+    /// Which.
+    pub kind: OptimizerKind,
+    /// Learning rate over time.
+    pub lr: Schedule,
+    /// Decay of the first and second moments (Adam).
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment (Adam).
+    pub eps: f64,
+    /// Decay of the velocity (SGD); 0 for none.
+    pub momentum: f64,
+    /// Weight decay: decoupled for AdamW, added to the gradient otherwise.
+    pub weight_decay: f64,
+    /// Patterns (`*` stands for anything) of the parameters that decay; empty for all with at least two dims of their own.
+    pub decay: Vec<String>,
+    /// Patterns of the parameters that never decay.
+    pub no_decay: Vec<String>,
+    /// Largest norm of the whole gradient.
+    pub clip: Option<f64>,
+    /// Number of micro-batches that one step sums over.
+    pub accumulate: u64,
+    /// Decay of the moving average of the weights.
+    pub ema: Option<f64>,
+}
+
+/// Kinds of optimisers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OptimizerKind {
+    /// Gradient descent with momentum.
+    Sgd,
+    /// Adam; weight decay is part of the gradient.
+    Adam,
+    /// Adam with decoupled weight decay.
+    AdamW,
+}
+
+/// A learning rate over time.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Schedule {
+    /// Its form after warm-up.
+    pub kind: ScheduleKind,
+    /// The largest rate.
+    pub rate: f64,
+    /// Steps over which the rate rises from 0.
+    pub warmup: u64,
+    /// Rate at the end (linear, cosine).
+    pub end: f64,
+}
+
+/// Form of a schedule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScheduleKind {
+    /// The same rate throughout.
+    Constant,
+    /// Straight down to `end` at the last step.
+    Linear,
+    /// Half a cosine down to `end` at the last step.
+    Cosine,
+    /// `rate * min(step / warmup, sqrt(warmup / step))`.
+    Noam,
+}
+
+/// How long a run lasts.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Budget {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Examples of one step.
+    pub batch: u64,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Stop after this many minutes.
+    pub minutes: Option<f64>,
+}
+
+/// What happens every so many steps.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Every {
+    /// The interval.
+    pub steps: u64,
+    /// Parts of the data to evaluate on.
+    pub evaluate: Vec<Split>,
+    /// How many checkpoints to keep, where one is written.
+    pub checkpoint: Option<u64>,
+}
+
+/// A part of the data.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Split {
+    /// What is trained on.
+    Training,
+    /// What choices are made by.
+    Validation,
+    /// What is looked at once.
+    Test,
+}
+
+impl Split {
+    /// The word in the language.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Training => "training",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        }
+    }
+}
+
+/// A comparison that must hold at the end of a run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Claim {
+    /// As written.
+    pub text: String,
+    /// Left side.
+    pub left: Quantity,
+    /// How they compare.
+    pub relation: Relation,
+    /// Right side.
+    pub right: Quantity,
+    /// Where.
+    pub span: Span,
+}
+
+/// Relations of claims.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Relation {
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Greater,
+    /// `>=`
+    AtLeast,
+}
+
+impl Relation {
+    /// Whether it holds.
+    pub fn holds(self, left: f64, right: f64) -> bool {
+        match self {
+            Relation::Less => left < right,
+            Relation::AtMost => left <= right,
+            Relation::Greater => left > right,
+            Relation::AtLeast => left >= right,
+        }
+    }
+}
+
+/// A number that is measured, or computed from such.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Quantity {
+    /// A constant.
+    Number(f64),
+    /// `validation.bits_per_byte`: `loss`, `bits_per_byte`, `perplexity` or a declared metric on a part of the data.
+    Measured {
+        /// The part.
+        split: Split,
+        /// The metric.
+        metric: String,
+    },
+    /// `a + b`
+    Add(Box<Quantity>, Box<Quantity>),
+    /// `a - b`
+    Sub(Box<Quantity>, Box<Quantity>),
+    /// `a * b`
+    Mul(Box<Quantity>, Box<Quantity>),
+    /// `a / b`
+    Div(Box<Quantity>, Box<Quantity>),
+}
+
+impl Quantity {
+    /// Its value, given what was measured; `None` where something was not.
+    pub fn value(&self, measured: &dyn Fn(Split, &str) -> Option<f64>) -> Option<f64> {
+        let both = |a: &Quantity, b: &Quantity| Some((a.value(measured)?, b.value(measured)?));
+        Some(match self {
+            Quantity::Number(x) => *x,
+            Quantity::Measured { split, metric } => measured(*split, metric)?,
+            Quantity::Add(a, b) => both(a, b).map(|(a, b)| a + b)?,
+            Quantity::Sub(a, b) => both(a, b).map(|(a, b)| a - b)?,
+            Quantity::Mul(a, b) => both(a, b).map(|(a, b)| a * b)?,
+            Quantity::Div(a, b) => both(a, b).map(|(a, b)| a / b)?,
+        })
+    }
+
+    /// Every measured number in it.
+    pub fn measured(&self, out: &mut Vec<(Split, String)>) {
+        match self {
+            Quantity::Number(_) => {}
+            Quantity::Measured { split, metric } => out.push((*split, metric.clone())),
+            Quantity::Add(a, b) | Quantity::Sub(a, b) | Quantity::Mul(a, b) | Quantity::Div(a, b) => {
+                a.measured(out);
+                b.measured(out);
+            }
+        }
+    }
+}
+
+/// One point of a sweep: keys and values as for `--set`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Point {
+    /// Keys with values.
+    pub set: Vec<(String, String)>,
+}
