@@ -110,13 +110,13 @@ pub fn results(op: &Op, inputs: &[Ty], given: Option<&Ty>, axes: &[Axis]) -> Res
             }
             rule.same_dtype()?;
             let rest = inputs[0].shape.without(each[0]);
-            let mut total = 0;
+            let mut total = 0u64;
             for (ty, &a) in inputs.iter().zip(each) {
                 rule.has(ty, a)?;
                 if ty.shape.without(a) != rest {
                     return Err("inputs of concat differ in their other axes".into());
                 }
-                total += rule.size(a);
+                total = total.saturating_add(rule.size(a));
             }
             if total != rule.size(*into) {
                 return Err(format!("concat of {total} positions into `{}`", rule.name(*into)));

@@ -2,11 +2,17 @@
 //! Knows nothing of the language and of devices.
 #![warn(missing_docs)]
 
+pub mod autodiff;
 pub mod build;
 pub mod entity;
 pub mod graph;
 pub mod infer;
+mod lex;
 pub mod op;
+pub mod parse;
+pub mod sample;
+pub mod text;
+pub mod verify;
 pub mod shape;
 
 pub use build::Builder;
