@@ -1,7 +1,11 @@
 //! Tensors, executors, the reference interpreter, random streams and tensor files.
 
 pub mod backend;
+pub mod interp;
+pub mod ports;
+pub mod rng;
 pub mod tensor;
 
 pub use backend::{Backend, Bindings, Draw, ExecError, Executable, Memory, Options, Store};
+pub use interp::{Interpreter, evaluate};
 pub use tensor::{Data, Dim, Tensor};
