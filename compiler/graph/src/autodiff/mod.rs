@@ -1,0 +1,56 @@
+//! Derivatives of graphs: reverse mode ([`reverse`]) and forward mode ([`forward`]), each one table with one arm per operation
+//! whose rules build ordinary nodes.
+//!
+//! A tangent or cotangent of a value may be *thin*: it may lack axes of that value and is then constant along them. Rules keep it
+//! thin for as long as they can; [`emit::spread`] gives it the full type.
+
+mod activity;
+mod emit;
+mod map;
+pub mod reverse;
+mod rules;
+
+use crate::entity::Value;
+use crate::graph::Graph;
+
+/// A graph with its cotangents.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// The graph given, with nodes appended. Every value of the old graph keeps its id and its meaning.
+    pub graph: Graph,
+    /// For each value asked for, its cotangent with the same type; `None` where nothing flows.
+    pub cotangents: Vec<Option<Value>>,
+}
+
+/// Why there is no derivative.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum GradError {
+    /// Gradients are taken of a float scalar.
+    #[error("a gradient is taken of a float scalar; %{value} has {axes} axes and element type {dtype}")]
+    NotScalar {
+        /// The value's number.
+        value: u32,
+        /// Its number of axes.
+        axes: usize,
+        /// Its element type.
+        dtype: &'static str,
+    },
+    /// A tangent or cotangent does not fit its value.
+    #[error("the direction %{direction} does not fit %{value}: it must have its element type and no axes but its own")]
+    Seed {
+        /// The value's number.
+        value: u32,
+        /// The number of the tangent or cotangent.
+        direction: u32,
+    },
+    /// An operation whose derivative is not known.
+    #[error("no derivative of {what} (in `{path}` line {line})")]
+    Unsupported {
+        /// The operation, in words.
+        what: &'static str,
+        /// Instance path of the operation.
+        path: String,
+        /// Line in the spec.
+        line: u32,
+    },
+}
