@@ -5,12 +5,17 @@
 pub mod autodiff;
 pub mod build;
 pub mod entity;
+pub mod fuse;
 pub mod graph;
 pub mod infer;
+pub mod kernel;
+pub mod memory;
 mod lex;
 pub mod op;
 pub mod parse;
+pub mod plan;
 pub mod sample;
+pub mod schedule;
 pub mod text;
 pub mod verify;
 pub mod shape;

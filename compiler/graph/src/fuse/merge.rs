@@ -1,0 +1,152 @@
+//! Grows groups: first along producer and consumer, then between readers of one value. A merge never makes a cycle between groups.
+
+use super::{Class, Group, Groups, Kind, class, domain};
+use crate::entity::Value;
+use crate::graph::{Graph, Region};
+use crate::op::Op;
+use crate::schedule::layout::Layout;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most nodes in a group.
+const LARGEST_GROUP: usize = 160;
+
+/// State of the grouping of one region.
+pub(super) struct Merger<'a> {
+    graph: &'a Graph,
+    region: &'a Region,
+    layout: &'a Layout,
+    users: Vec<Vec<Value>>,
+    root: Vec<u32>,
+    members: BTreeMap<u32, Vec<Value>>,
+}
+
+impl<'a> Merger<'a> {
+    pub(super) fn new(graph: &'a Graph, region: &'a Region, layout: &'a Layout) -> Self {
+        let count = region.nodes.len();
+        let mut users = vec![Vec::new(); count];
+        for (i, node) in region.nodes.iter().enumerate() {
+            for input in &node.inputs {
+                users[input.index()].push(Value(i as u32));
+            }
+        }
+        let members = (0..count as u32).map(|i| (i, vec![Value(i)])).collect();
+        Merger { graph, region, layout, users, root: (0..count as u32).collect(), members }
+    }
+
+    fn is_row(&self, v: Value) -> bool {
+        class(self.region, v) == Class::Row
+    }
+
+    /// Whether a path leads from group `from` to group `to` through a third.
+    fn detour(&self, from: u32, to: u32) -> bool {
+        let last = self.members[&to].last().copied().unwrap_or(Value(0));
+        let mut seen = BTreeSet::new();
+        let mut stack: Vec<u32> = Vec::new();
+        let push = |of: u32, stack: &mut Vec<u32>, seen: &mut BTreeSet<u32>, skip: bool| {
+            for &m in &self.members[&of] {
+                for &user in &self.users[m.index()] {
+                    let group = self.root[user.index()];
+                    if group == from || (skip && group == to) || self.members[&group][0] > last {
+                        continue;
+                    }
+                    if seen.insert(group) {
+                        stack.push(group);
+                    }
+                }
+            }
+        };
+        push(from, &mut stack, &mut seen, true);
+        while let Some(group) = stack.pop() {
+            if group == to {
+                return true;
+            }
+            push(group, &mut stack, &mut seen, false);
+        }
+        false
+    }
+
+    fn try_merge(&mut self, a: Value, b: Value) -> bool {
+        let (from, to) = (self.root[a.index()], self.root[b.index()]);
+        if from == to {
+            return false;
+        }
+        let mut together: Vec<Value> = self.members[&from].iter().chain(&self.members[&to]).copied().collect();
+        together.sort_unstable();
+        if together.len() > LARGEST_GROUP || domain::fit(self.graph, self.region, self.layout, &together).is_none() {
+            return false;
+        }
+        if self.detour(from, to) || self.detour(to, from) || self.reads_own_memory(&together) {
+            return false;
+        }
+        let (keep, gone) = (from.min(to), from.max(to));
+        for v in self.members.remove(&gone).unwrap_or_default() {
+            self.root[v.index()] = keep;
+        }
+        self.members.insert(keep, together);
+        true
+    }
+
+    /// Whether a member reads, from memory, what another member computes: a gather's table, or anything through a view.
+    fn reads_own_memory(&self, members: &[Value]) -> bool {
+        members.iter().any(|&v| {
+            let node = self.region.node(v);
+            matches!(node.op, Op::Gather(_)) && members.contains(&node.inputs[0])
+        })
+    }
+
+    /// Merges along producer and consumer.
+    pub(super) fn chains(&mut self) {
+        for i in 0..self.region.nodes.len() {
+            let v = Value(i as u32);
+            if !self.is_row(v) {
+                continue;
+            }
+            for &input in super::register_operands(self.region, v) {
+                if self.is_row(input) {
+                    self.try_merge(input, v);
+                }
+            }
+        }
+    }
+
+    /// Merges groups that read one value over one domain.
+    pub(super) fn siblings(&mut self) {
+        for i in 0..self.region.nodes.len() {
+            let v = Value(i as u32);
+            if matches!(class(self.region, v), Class::Inline) || self.region.ty(v).shape.is_scalar() {
+                continue;
+            }
+            let readers: Vec<Value> = self.users[i].iter().copied().filter(|&u| self.is_row(u)).collect();
+            for pair in readers.windows(2) {
+                let same = super::domain_of(self.region, pair[0]) == super::domain_of(self.region, pair[1]);
+                if same && super::domain_of(self.region, pair[0]).contains_all(&self.region.ty(v).shape) {
+                    self.try_merge(pair[0], pair[1]);
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Groups {
+        let mut out = Groups { of: vec![None; self.region.nodes.len()], groups: Vec::new() };
+        for (_, members) in self.members {
+            let kind = match (class(self.region, members[0]), &self.region.node(members[0]).op) {
+                (Class::Row, _) => Kind::Rows,
+                (Class::Whole, Op::Contract(_)) => Kind::Contract,
+                (Class::Whole, Op::Attend(_) | Op::AttendGrad(_)) => Kind::Attend,
+                (Class::Whole, Op::ScatterAdd { .. }) => Kind::Scatter,
+                (Class::Whole, Op::Loop(_)) => Kind::Loop,
+                (Class::Whole, _) => Kind::Move,
+                _ => continue,
+            };
+            let (domain, inner) = match kind {
+                Kind::Rows => domain::fit(self.graph, self.region, self.layout, &members).unwrap_or_default(),
+                _ => (self.region.ty(members[0]).shape.clone(), None),
+            };
+            for v in &members {
+                out.of[v.index()] = Some(out.groups.len() as u32);
+            }
+            out.groups.push(Group { kind, members, domain, inner });
+        }
+        out
+    }
+}

@@ -1,0 +1,211 @@
+//! Kernels: what one launch computes, with every size and stride fixed. Strides are in elements, relative to the kernel's arguments.
+//!
+//! A row program visits the points of `outer` (one row each); an instruction's result is a row of `inner` elements or one scalar of
+//! the row. All chunking is fixed here, so results do not depend on the number of threads.
+
+use crate::op::{Distribution, MapFn, ReduceFn, Scalar};
+use crate::shape::DType;
+
+/// An argument of a kernel.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Arg {
+    /// Element type.
+    pub dtype: DType,
+    /// Whether the kernel writes it.
+    pub write: bool,
+}
+
+/// An instruction of the same program, by position.
+pub type Reg = u32;
+
+/// One stride per outer and per inner dim.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Access {
+    /// Strides of the outer dims.
+    pub outer: Vec<i64>,
+    /// Strides of the inner dims.
+    pub inner: Vec<i64>,
+}
+
+/// What an instruction of a row program does.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs, reason = "the variant's text names the fields")]
+pub enum RowOp {
+    /// A scalar.
+    Const(Scalar),
+    /// Elements of an argument.
+    Load { arg: u32, at: Access },
+    /// Elements of an argument at `index * stride` beyond `at`; `index` is checked against `size`. `site` names the place in errors.
+    Pick { arg: u32, at: Access, index: Reg, stride: i64, size: u64, site: u32 },
+    /// Element of a row at a position (a scalar, checked).
+    Element { row: Reg, index: Reg, site: u32 },
+    /// i32: the sum of index times stride.
+    Iota { at: Access },
+    /// Random numbers; `at` gives the element's position in the stream.
+    Random { distribution: Distribution, site: u64, inputs: Vec<Reg>, at: Access },
+    /// Element-wise function of registers.
+    Map { f: MapFn, args: Vec<Reg> },
+    /// Row to scalar.
+    Reduce { f: ReduceFn, row: Reg },
+    /// Row to the i32 position of its largest element.
+    ArgMax { row: Reg },
+    /// Writes an argument; a scalar is written to each element of the row where the access has inner strides.
+    Store { arg: u32, at: Access, value: Reg },
+    /// Folds a row (or scalar) over all rows of the chunk into the chunk's part of an argument.
+    Accumulate { f: ReduceFn, arg: u32, value: Reg },
+}
+
+/// One instruction.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Instr {
+    /// What it does.
+    pub op: RowOp,
+    /// Element type of the result (of the stored value for stores).
+    pub dtype: DType,
+    /// Whether the result is a row; else one scalar for each row.
+    pub row: bool,
+}
+
+/// A row program.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Rows {
+    /// Sizes of the outer dims, slowest first.
+    pub outer: Vec<u64>,
+    /// Sizes of the inner dims, slowest first. Usually one.
+    pub inner: Vec<u64>,
+    /// The (single) inner dim is walked in rows of this many elements; the number of the row along it is one more, fastest, outer dim
+    /// without strides of its own.
+    pub block: Option<u64>,
+    /// Instructions in order of definition.
+    pub instrs: Vec<Instr>,
+    /// Independent parts of the rows, of equal length but for the last.
+    pub chunks: u64,
+    /// Arguments.
+    pub args: Vec<Arg>,
+}
+
+impl Rows {
+    /// Elements of a whole inner row.
+    pub fn inner_len(&self) -> u64 {
+        self.inner.iter().product()
+    }
+
+    /// Elements that a row has at once (the last block may be shorter).
+    pub fn row_len(&self) -> u64 {
+        self.block.unwrap_or_else(|| self.inner_len())
+    }
+
+    /// Blocks along the inner dim.
+    pub fn blocks(&self) -> u64 {
+        self.block.map_or(1, |b| self.inner_len().div_ceil(b))
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.outer.iter().product::<u64>() * self.blocks()
+    }
+
+    /// Rows of a chunk (the last may have fewer).
+    pub fn rows_per_chunk(&self) -> u64 {
+        self.rows().div_ceil(self.chunks.max(1)).max(1)
+    }
+}
+
+/// A loop around a matrix product.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GemmLoop {
+    /// Iterations.
+    pub size: u64,
+    /// Strides of a, b and c.
+    pub strides: [i64; 3],
+}
+
+/// `c = a b` for every point of `batch`, summed over `sums`. Arguments: a, b, c.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Gemm {
+    /// Independent products.
+    pub batch: Vec<GemmLoop>,
+    /// Products that add up (parts of the contracted axes that no single stride covers).
+    pub sums: Vec<GemmLoop>,
+    /// Rows of a and c.
+    pub m: u64,
+    /// Columns of b and c.
+    pub n: u64,
+    /// Columns of a, rows of b.
+    pub k: u64,
+    /// Row and column strides of a.
+    pub a: [i64; 2],
+    /// Row and column strides of b.
+    pub b: [i64; 2],
+    /// Row and column strides of c.
+    pub c: [i64; 2],
+    /// Independent parts of m.
+    pub m_parts: u64,
+    /// Independent parts of n.
+    pub n_parts: u64,
+}
+
+/// Strides of one operand of attention: positions and features.
+pub type Pair = [i64; 2];
+
+/// Attention for every point of `batch`. Arguments: q, k, v, mix, lse; of the gradient: q, k, v, mix, lse, dmix, dq, dk, dv.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Attend {
+    /// Sizes and strides (one per argument) of the shared axes.
+    pub batch: Vec<(u64, Vec<i64>)>,
+    /// Sizes of query, source, key, value.
+    pub sizes: [u64; 4],
+    /// Multiplies scores.
+    pub scale: f64,
+    /// See [`crate::op::Attention`].
+    pub causal: Option<i64>,
+    /// Strides per argument (lse: the second is 0).
+    pub strides: Vec<Pair>,
+    /// Whether this is the gradient.
+    pub grad: bool,
+}
+
+/// `out[at positions] += updates`. Arguments: positions, updates, out.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Scatter {
+    /// Size and stride (of out) of the target axis.
+    pub target: (u64, i64),
+    /// Axes of the positions: size, strides of positions, updates, out (0 where summed).
+    pub points: Vec<(u64, [i64; 3])>,
+    /// Other axes of the updates, slowest first: size, strides of updates, out (0 where summed).
+    pub rest: Vec<(u64, [i64; 2])>,
+    /// Sizes and strides of everything but the target in out, for clearing.
+    pub clear: Vec<(u64, i64)>,
+    /// Element type.
+    pub dtype: DType,
+    /// Independent ranges of the target.
+    pub chunks: u64,
+    /// Index into the plan's sites.
+    pub site: u32,
+}
+
+/// Folds `chunks` parts of `len` elements in order. Arguments: parts, out.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fold {
+    /// How.
+    pub f: ReduceFn,
+    /// Element type.
+    pub dtype: DType,
+    /// Number of parts.
+    pub chunks: u64,
+    /// Elements of a part.
+    pub len: u64,
+    /// Dims of the result: size and stride of out.
+    pub dims: Vec<(u64, i64)>,
+}
+
+/// What a launch runs.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs, reason = "each wraps the type of its name")]
+pub enum Work {
+    Rows(Rows),
+    Gemm(Gemm),
+    Attend(Attend),
+    Scatter(Scatter),
+    Fold(Fold),
+}

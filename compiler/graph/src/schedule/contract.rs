@@ -1,0 +1,72 @@
+//! Contractions as matrix products: axes of one operand only become rows or columns, contracted axes the inner dim, shared axes a batch.
+
+use super::storage::{Storage, merge_dims};
+use crate::entity::AxisId;
+use crate::graph::Graph;
+use crate::kernel::{Gemm, GemmLoop};
+use crate::shape::Shape;
+
+/// Products below this many multiplications are one task.
+const SMALL: u64 = 1 << 16;
+/// Tasks that a large product is cut into, at most.
+const PARTS: u64 = 8;
+
+/// The product of `a` and `b` over `over` into `c`.
+pub fn gemm(graph: &Graph, shapes: [&Shape; 2], over: &[AxisId], a: &Storage, b: &Storage, c: &Storage) -> Gemm {
+    let over_set = Shape::of(over.iter().copied());
+    let mut rows: Vec<AxisId> = shapes[0].minus(shapes[1]).iter().collect();
+    let mut columns: Vec<AxisId> = shapes[1].minus(shapes[0]).iter().collect();
+    let mut shared: Vec<AxisId> = shapes[0].intersection(shapes[1]).minus(&over_set).iter().collect();
+    let mut inner: Vec<AxisId> = over_set.iter().collect();
+    rows.sort_by_key(|&x| std::cmp::Reverse(c.stride(x)));
+    columns.sort_by_key(|&x| std::cmp::Reverse(c.stride(x)));
+    shared.sort_by_key(|&x| std::cmp::Reverse(c.stride(x)));
+    inner.sort_by_key(|&x| std::cmp::Reverse(a.stride(x)));
+    let dims = |axes: &[AxisId]| {
+        let sizes: Vec<u64> = axes.iter().map(|&x| graph.size(x)).collect();
+        let of = |s: &Storage| axes.iter().map(|&x| s.stride(x)).collect::<Vec<i64>>();
+        merge_dims(&sizes, &[of(a), of(b), of(c)])
+    };
+    let (m, mut batch) = core(dims(&rows));
+    let (n, more) = core(dims(&columns));
+    let (k, sums) = core(dims(&inner));
+    batch.extend(more);
+    batch.extend(dims(&shared).into_iter().map(|(size, s)| GemmLoop { size, strides: [s[0], s[1], s[2]] }));
+    let mut gemm = Gemm {
+        batch,
+        sums,
+        m: m.size,
+        n: n.size,
+        k: k.size,
+        a: [m.strides[0], k.strides[0]],
+        b: [k.strides[1], n.strides[1]],
+        c: [m.strides[2], n.strides[2]],
+        m_parts: 1,
+        n_parts: 1,
+    };
+    partition(&mut gemm);
+    gemm
+}
+
+/// The largest of the dims, and the others as loops.
+fn core(mut dims: Vec<(u64, Vec<i64>)>) -> (GemmLoop, Vec<GemmLoop>) {
+    let as_loop = |(size, s): (u64, Vec<i64>)| GemmLoop { size, strides: [s[0], s[1], s[2]] };
+    let largest = dims.iter().enumerate().max_by_key(|(_, d)| d.0).map(|(i, _)| i);
+    let core = largest.map_or((1, vec![1, 1, 1]), |i| dims.remove(i));
+    (as_loop(core), dims.into_iter().map(as_loop).collect())
+}
+
+/// Fixes the independent parts; they depend on sizes only.
+fn partition(gemm: &mut Gemm) {
+    let batch: u64 = gemm.batch.iter().map(|l| l.size).product();
+    let work = batch * gemm.m * gemm.n * gemm.k * gemm.sums.iter().map(|l| l.size).product::<u64>();
+    if batch >= PARTS || work < SMALL {
+        return;
+    }
+    let parts = PARTS.div_ceil(batch).min(work / SMALL + 1);
+    if gemm.m >= gemm.n {
+        gemm.m_parts = parts.min(gemm.m.div_ceil(32)).max(1);
+    } else {
+        gemm.n_parts = parts.min(gemm.n.div_ceil(32)).max(1);
+    }
+}

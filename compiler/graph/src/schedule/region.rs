@@ -1,0 +1,328 @@
+//! Plans a region: which values get memory and where, its groups in sequence, loops around bodies.
+
+use super::layout::Layout;
+use super::order::{Order, base};
+use super::storage::Storage;
+use super::{Planner, Unsupported};
+use crate::entity::Value;
+use crate::fuse::{Class, Group, Groups, Kind, class, domain_of, groups, register_operands};
+use crate::graph::{Origin, Region};
+use crate::op::{Loop, Op};
+use crate::plan::Step;
+use crate::shape::DType;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A region being planned.
+pub(crate) struct Frame<'g> {
+    pub(super) region: &'g Region,
+    pub(super) layout: &'g Layout,
+    pub(super) groups: Groups,
+    /// Memory of values that have it so far.
+    pub(super) storage: BTreeMap<Value, Storage>,
+    /// Where values must go.
+    pub(super) targets: BTreeMap<Value, Storage>,
+    /// Row values that leave their group.
+    pub(super) kept: BTreeSet<Value>,
+    /// Targets that overwrite an operand of the same group.
+    pub(super) in_place: BTreeSet<Value>,
+    pub(super) steps: Vec<Step>,
+}
+
+impl<'g> Frame<'g> {
+    fn new(planner: &Planner<'g>, region: &'g Region, layout: &'g Layout, results: &[Value]) -> Frame<'g> {
+        let groups = groups(planner.graph, region, layout);
+        let mut kept = BTreeSet::new();
+        for (i, node) in region.nodes.iter().enumerate() {
+            let v = Value(i as u32);
+            let in_registers = if class(region, v) == Class::Row { register_operands(region, v) } else { &[] };
+            for &input in &node.inputs {
+                if class(region, input) == Class::Row && !(in_registers.contains(&input) && groups.of[input.index()] == groups.of[i]) {
+                    kept.insert(input);
+                }
+            }
+        }
+        kept.extend(results.iter().copied());
+        Frame {
+            region,
+            layout,
+            groups,
+            storage: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            kept,
+            in_place: BTreeSet::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    pub(super) fn origin(&self, v: Value) -> &'g Origin {
+        &self.region.node(v).origin
+    }
+
+    /// Whether a value may be computed straight into other memory: a group's result that has no memory yet.
+    fn computed(&self, v: Value) -> bool {
+        matches!(class(self.region, v), Class::Row | Class::Whole) && !self.targets.contains_key(&v)
+    }
+}
+
+impl<'g> Planner<'g> {
+    /// The whole graph.
+    pub(super) fn top(&mut self, layout: &'g Layout) -> Result<Vec<Step>, Unsupported> {
+        let graph = self.graph;
+        check_types(&graph.region)?;
+        let results: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
+        let mut frame = Frame::new(self, &graph.region, layout, &results);
+        frame.storage = self.ports();
+        let mut order = Order::new(&graph.region, &frame.groups);
+        let mut late = Vec::new();
+        let mut early = Vec::new();
+        for (i, output) in graph.outputs.iter().enumerate() {
+            let to = self.output(i);
+            let from = base(&graph.region, output.value);
+            if matches!(graph.region.node(from).op, Op::Param(_)) && (output.update || graph.outputs.iter().any(|o| o.update)) {
+                early.push((output, to));
+            } else if frame.computed(output.value) && (!output.update || self.updates_in_place(&mut frame, &mut order, i)) {
+                frame.targets.insert(output.value, to);
+            } else {
+                late.push((output.value, to));
+            }
+        }
+        let mut after = Vec::new();
+        for (output, to) in early {
+            let from = self.memory(&mut frame, output.value);
+            let ty = graph.region.ty(output.value);
+            if output.update {
+                let copy = self.fresh(&output.port.name, ty, &output.port.order);
+                self.copy(&mut frame.steps, &from, &copy, ty, frame.region.node(output.value));
+                after.push((copy, to, output.value));
+            } else {
+                self.copy(&mut frame.steps, &from, &to, ty, frame.region.node(output.value));
+            }
+        }
+        self.run_groups(&mut frame, &order)?;
+        for (value, to) in late {
+            let from = self.memory(&mut frame, value);
+            self.copy(&mut frame.steps, &from, &to, graph.region.ty(value), frame.region.node(value));
+        }
+        for (from, to, value) in after {
+            self.copy(&mut frame.steps, &from, &to, graph.region.ty(value), frame.region.node(value));
+        }
+        Ok(frame.steps)
+    }
+
+    /// Whether the update can be written where its parameter lies: the group that computes it reads the parameter element by element only, and
+    /// every other reader can run before.
+    fn updates_in_place(&self, frame: &mut Frame<'g>, order: &mut Order, output: usize) -> bool {
+        let output = &self.graph.outputs[output];
+        let region = frame.region;
+        let Some(group) = frame.groups.of[output.value.index()] else { return false };
+        let holder = &frame.groups.groups[group as usize];
+        if holder.kind != Kind::Rows || domain_of(region, output.value) != region.ty(output.value).shape || reads_late(region, holder) {
+            return false;
+        }
+        let held: Vec<Value> = (0..region.nodes.len() as u32)
+            .map(Value)
+            .filter(|&v| matches!(&region.node(v).op, Op::Param(p) if p.name == output.port.name))
+            .collect();
+        let mut before = BTreeSet::new();
+        for &leaf in &held {
+            for &m in &holder.members {
+                let node = region.node(m);
+                let through_view = node.inputs.iter().any(|&i| i != leaf && base(region, i) == leaf);
+                let from_memory = node.inputs.contains(&leaf) && !register_operands(region, m).contains(&leaf);
+                if through_view || from_memory {
+                    return false;
+                }
+            }
+            before.extend(Order::readers(region, &frame.groups, leaf).into_iter().filter(|&g| g != group));
+            // Outputs that show the parameter itself are copied before any group runs.
+        }
+        if before.iter().any(|&g| order.follows(g, group)) {
+            return false;
+        }
+        for g in before {
+            order.put_after(group, g);
+        }
+        frame.in_place.insert(output.value);
+        true
+    }
+
+    fn run_groups(&mut self, frame: &mut Frame<'g>, order: &Order) -> Result<(), Unsupported> {
+        for g in order.sequence(&frame.groups) {
+            let group = frame.groups.groups[g as usize].clone();
+            match group.kind {
+                Kind::Rows => self.row_group(frame, &group)?,
+                Kind::Loop => self.run_loop(frame, group.members[0])?,
+                Kind::Contract => self.contract(frame, group.members[0]),
+                Kind::Attend => self.attend(frame, group.members[0]),
+                Kind::Scatter => self.scatter(frame, group.members[0]),
+                Kind::Move => self.moves(frame, group.members[0])?,
+            }
+        }
+        Ok(())
+    }
+
+    /// New or prescribed memory of a value about to be computed.
+    pub(super) fn place_of(&mut self, frame: &mut Frame<'g>, v: Value) -> Storage {
+        let storage = match frame.targets.get(&v) {
+            Some(target) => target.clone(),
+            None => {
+                let name = format!("{v}");
+                self.fresh(&name, frame.region.ty(v), &frame.layout.orders[v.index()])
+            }
+        };
+        frame.storage.insert(v, storage.clone());
+        storage
+    }
+
+    /// Memory of a value, made now for views that strides cannot express and for inlined values.
+    pub(super) fn memory(&mut self, frame: &mut Frame<'g>, v: Value) -> Storage {
+        if let Some(storage) = frame.storage.get(&v) {
+            return storage.clone();
+        }
+        let node = frame.region.node(v);
+        if class(frame.region, v) == Class::View {
+            let from = self.memory(frame, node.inputs[0]);
+            let storage = match from.view(self.graph, &node.op) {
+                Some(view) => view,
+                None => self.gathered(frame, v, &from),
+            };
+            frame.storage.insert(v, storage.clone());
+            return storage;
+        }
+        assert!(class(frame.region, v) == Class::Inline, "a fault in ogive: {v} ({:?}) is read before it is computed", node.op);
+        let storage = self.place_of(frame, v);
+        self.inline_to_memory(frame, v, &storage);
+        storage
+    }
+
+    /// A copy of a merge whose parts do not nest in memory.
+    fn gathered(&mut self, frame: &mut Frame<'g>, v: Value, from: &Storage) -> Storage {
+        let node = frame.region.node(v);
+        let to = self.fresh(&format!("{v}"), &node.ty, &frame.layout.orders[v.index()]);
+        if let Op::Merge { from: parts, into } = &node.op {
+            let split = Op::Split { axis: *into, into: parts.clone() };
+            if let Some(apart) = to.view(self.graph, &split) {
+                let ty = frame.region.ty(node.inputs[0]);
+                self.copy(&mut frame.steps, from, &apart, ty, node);
+            }
+        }
+        to
+    }
+
+    fn run_loop(&mut self, frame: &mut Frame<'g>, v: Value) -> Result<(), Unsupported> {
+        let node = frame.region.node(v);
+        let Op::Loop(l) = &node.op else { return Ok(()) };
+        let Some(layout) = frame.layout.bodies.get(&v.0) else { return Ok(()) };
+        check_types(&l.body)?;
+        let id = self.plan.loops;
+        self.plan.loops += 1;
+        let times = self.graph.size(l.axis);
+        let mut arguments = Vec::new();
+        let mut carried = Vec::new();
+        for (j, &input) in node.inputs.iter().enumerate() {
+            let from = self.memory(frame, input);
+            if j < l.carries {
+                let ty = frame.region.ty(input);
+                let elements = self.graph.elements(&ty.shape);
+                let order = &frame.layout.orders[input.index()];
+                let buffer = self.buffer(&format!("{v}.{j}"), ty.dtype, elements * 2);
+                let start = Storage::dense(self.graph, buffer, order);
+                self.copy(&mut frame.steps, &from, &start, ty, node);
+                let half = elements as i64;
+                let mut argument = start.clone();
+                argument.slot.flips.push((id, half));
+                let mut result = start.clone();
+                result.slot.offset += half;
+                result.slot.flips.push((id, -half));
+                let mut last = start;
+                last.slot.offset += if times % 2 == 1 { half } else { 0 };
+                arguments.push(argument);
+                carried.push((result, last));
+            } else if j < l.carries + l.stacked {
+                arguments.push(from.slice_in_loop(l.axis, id));
+            } else {
+                arguments.push(from);
+            }
+        }
+        let projections = |k: usize| {
+            let used = |u: &Value| frame.region.node(*u).inputs.contains(&v) && frame.region.node(*u).op == Op::Project(k as u32);
+            (v.0 + 1..frame.region.nodes.len() as u32).map(Value).filter(used).collect::<Vec<Value>>()
+        };
+        let mut results = Vec::new();
+        let mut bound = Vec::new();
+        for (k, &r) in l.body.results.iter().enumerate() {
+            let shown = projections(k);
+            if k < l.carries {
+                let (result, last) = carried[k].clone();
+                results.push((r, result));
+                bound.extend(shown.into_iter().map(|p| (p, last.clone())));
+                continue;
+            }
+            let whole = match shown.iter().find_map(|p| frame.targets.get(p)) {
+                Some(target) => target.clone(),
+                None => {
+                    let mut order = layout.orders[r.index()].clone();
+                    order.insert(0, l.axis);
+                    let elements = self.graph.elements(&l.body.ty(r).shape) * times;
+                    let buffer = self.buffer(&format!("{v}.{k}"), l.body.ty(r).dtype, elements);
+                    Storage::dense(self.graph, buffer, &order)
+                }
+            };
+            results.push((r, whole.slice_in_loop(l.axis, id)));
+            bound.extend(shown.into_iter().map(|p| (p, whole.clone())));
+        }
+        frame.storage.extend(bound);
+        self.path.push(id);
+        let body = self.body(l, layout, arguments, results)?;
+        self.path.pop();
+        frame.steps.push(Step::Loop { id, times, reverse: l.reverse, body });
+        Ok(())
+    }
+
+    fn body(
+        &mut self,
+        l: &'g Loop,
+        layout: &'g Layout,
+        arguments: Vec<Storage>,
+        results: Vec<(Value, Storage)>,
+    ) -> Result<Vec<Step>, Unsupported> {
+        let mut frame = Frame::new(self, &l.body, layout, &l.body.results);
+        for (i, node) in l.body.nodes.iter().enumerate() {
+            if let Op::Argument(k) = node.op {
+                frame.storage.insert(Value(i as u32), arguments[k as usize].clone());
+            }
+        }
+        let order = Order::new(&l.body, &frame.groups);
+        let mut late = Vec::new();
+        for (r, to) in results {
+            if frame.computed(r) {
+                frame.targets.insert(r, to);
+            } else {
+                late.push((r, to));
+            }
+        }
+        self.run_groups(&mut frame, &order)?;
+        for (r, to) in late {
+            let from = self.memory(&mut frame, r);
+            self.copy(&mut frame.steps, &from, &to, l.body.ty(r), l.body.node(r));
+        }
+        Ok(frame.steps)
+    }
+}
+
+/// Whether a group gathers from memory, so that overwriting an operand early could be seen.
+fn reads_late(region: &Region, group: &Group) -> bool {
+    group.members.iter().any(|&m| matches!(region.node(m).op, Op::Gather(_)))
+}
+
+fn check_types(region: &Region) -> Result<(), Unsupported> {
+    for node in &region.nodes {
+        if node.ty.dtype == DType::F64 {
+            return Err(Unsupported { what: "compute in f64; use f32, or the interpreter".into(), origin: node.origin.clone() });
+        }
+        if let Op::Softmax(_) | Op::LogSumExp(_) = node.op {
+            return Err(Unsupported { what: "run a softmax that was not decomposed".into(), origin: node.origin.clone() });
+        }
+    }
+    Ok(())
+}

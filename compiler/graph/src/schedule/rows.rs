@@ -1,0 +1,177 @@
+//! Drafts of row programs: instructions with strides by axis. Finishing a draft chooses outer and inner dims, merges those that every access
+//! walks alike, and fixes the chunks.
+
+use super::storage::{Storage, merge_dims};
+use crate::entity::AxisId;
+use crate::graph::Graph;
+use crate::kernel::{Access, Arg, Instr, Reg, RowOp, Rows};
+use crate::op::ReduceFn;
+use crate::plan::Slot;
+use crate::shape::{DType, Shape};
+use std::collections::BTreeMap;
+
+/// Rows of straight programs over long runs of memory have this many elements.
+const BLOCK: u64 = 1024;
+/// Elements that make a chunk worth a task of its own.
+const CHUNK: u64 = 1 << 14;
+/// Most chunks.
+const CHUNKS: u64 = 32;
+/// Most chunks where each has accumulators of its own.
+const FOLDED: u64 = 8;
+
+/// Strides by axis.
+pub type Strides = BTreeMap<AxisId, i64>;
+
+/// A fold over rows that leaves the program.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// How.
+    pub f: ReduceFn,
+    /// Argument of the accumulator.
+    pub arg: u32,
+    /// Where the result goes.
+    pub to: Storage,
+    /// Whether it keeps the inner axes.
+    pub row: bool,
+    /// Element type.
+    pub dtype: DType,
+}
+
+/// A row program in the making.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// Axes visited, slowest first.
+    pub axes: Vec<AxisId>,
+    /// Axes of a row, where fixed.
+    pub inner: Option<Shape>,
+    /// Instructions; accesses are empty until the end.
+    pub instrs: Vec<Instr>,
+    accesses: Vec<Option<Strides>>,
+    /// Memory of the arguments.
+    pub slots: Vec<Slot>,
+    /// Types of the arguments.
+    pub args: Vec<Arg>,
+    /// Folds over rows.
+    pub folds: Vec<Folded>,
+}
+
+/// A finished draft.
+pub struct Finished {
+    /// The program.
+    pub rows: Rows,
+    /// Inner axes, slowest first.
+    pub inner: Vec<AxisId>,
+}
+
+impl Draft {
+    /// An empty program over `axes`.
+    pub fn new(axes: Vec<AxisId>, inner: Option<Shape>) -> Draft {
+        Draft { axes, inner, ..Draft::default() }
+    }
+
+    /// A new argument.
+    pub fn arg(&mut self, slot: Slot, dtype: DType, write: bool) -> u32 {
+        self.slots.push(slot);
+        self.args.push(Arg { dtype, write });
+        self.args.len() as u32 - 1
+    }
+
+    /// Adds an instruction; `strides` are those of its access, if it has one.
+    pub fn push(&mut self, op: RowOp, dtype: DType, strides: Option<Strides>) -> Reg {
+        self.instrs.push(Instr { op, dtype, row: false });
+        self.accesses.push(strides);
+        self.instrs.len() as Reg - 1
+    }
+
+    /// Reads a value's memory.
+    pub fn load(&mut self, from: &Storage, dtype: DType) -> Reg {
+        let arg = self.arg(from.slot.clone(), dtype, false);
+        self.push(RowOp::Load { arg, at: Access::default() }, dtype, Some(from.strides.clone()))
+    }
+
+    /// Writes a register to a value's memory.
+    pub fn store(&mut self, to: &Storage, value: Reg) -> Reg {
+        let dtype = self.instrs[value as usize].dtype;
+        let arg = self.arg(to.slot.clone(), dtype, true);
+        self.push(RowOp::Store { arg, at: Access::default(), value }, dtype, Some(to.strides.clone()))
+    }
+
+    /// Folds a register over all rows into a value's memory.
+    pub fn fold(&mut self, f: ReduceFn, value: Reg, to: Storage, row: bool) {
+        let dtype = self.instrs[value as usize].dtype;
+        let arg = self.arg(to.slot.clone(), dtype, true);
+        self.push(RowOp::Accumulate { f, arg, value }, dtype, None);
+        self.folds.push(Folded { f, arg, to, row, dtype });
+    }
+
+    fn dims(&self, graph: &Graph, axes: &[AxisId]) -> Vec<(u64, Vec<i64>)> {
+        let sizes: Vec<u64> = axes.iter().map(|&a| graph.size(a)).collect();
+        let of = |s: &Strides| axes.iter().map(|a| s.get(a).copied().unwrap_or(0)).collect::<Vec<i64>>();
+        merge_dims(&sizes, &self.accesses.iter().flatten().map(of).collect::<Vec<_>>())
+    }
+
+    /// Chooses dims and chunks.
+    pub fn finish(mut self, graph: &Graph) -> Finished {
+        let (outer, inner, inner_axes) = match &self.inner {
+            Some(set) => {
+                let (inside, outside): (Vec<AxisId>, Vec<AxisId>) = self.axes.iter().partition(|a| set.contains(**a));
+                (self.dims(graph, &outside), self.dims(graph, &inside), inside)
+            }
+            None => {
+                let mut dims = self.dims(graph, &self.axes);
+                let inner: Vec<_> = dims.pop().into_iter().collect();
+                (dims, inner, Vec::new())
+            }
+        };
+        let mut next = 0;
+        for (instr, access) in self.instrs.iter_mut().zip(&self.accesses) {
+            if access.is_none() {
+                continue;
+            }
+            let pick = |dims: &[(u64, Vec<i64>)]| dims.iter().map(|d| d.1[next]).collect::<Vec<i64>>();
+            let filled = Access { outer: pick(&outer), inner: pick(&inner) };
+            next += 1;
+            match &mut instr.op {
+                RowOp::Load { at, .. }
+                | RowOp::Pick { at, .. }
+                | RowOp::Iota { at }
+                | RowOp::Random { at, .. }
+                | RowOp::Store { at, .. } => {
+                    *at = filled;
+                }
+                _ => {}
+            }
+        }
+        self.mark_rows();
+        let mut rows = Rows {
+            outer: outer.iter().map(|d| d.0).collect(),
+            inner: inner.iter().map(|d| d.0).collect(),
+            block: None,
+            instrs: self.instrs,
+            chunks: 1,
+            args: self.args,
+        };
+        if self.inner.is_none() && rows.inner_len() > 2 * BLOCK {
+            rows.block = Some(BLOCK);
+        }
+        let elements = rows.rows() * rows.row_len();
+        let most = if self.folds.is_empty() { CHUNKS } else { FOLDED };
+        rows.chunks = (elements / CHUNK).clamp(1, most).min(rows.rows());
+        rows.chunks = rows.rows().div_ceil(rows.rows_per_chunk());
+        Finished { rows, inner: inner_axes }
+    }
+
+    fn mark_rows(&mut self) {
+        for i in 0..self.instrs.len() {
+            let is_row = |r: &Reg| self.instrs[*r as usize].row;
+            let row = match &self.instrs[i].op {
+                RowOp::Const(_) | RowOp::Element { .. } | RowOp::Reduce { .. } | RowOp::ArgMax { .. } => false,
+                RowOp::Load { at, .. } | RowOp::Iota { at } | RowOp::Random { at, .. } => at.inner.iter().any(|&s| s != 0),
+                RowOp::Pick { at, index, .. } => at.inner.iter().any(|&s| s != 0) || is_row(index),
+                RowOp::Map { args, .. } => args.iter().any(is_row),
+                RowOp::Store { value, .. } | RowOp::Accumulate { value, .. } => is_row(value),
+            };
+            self.instrs[i].row = row;
+        }
+    }
+}
