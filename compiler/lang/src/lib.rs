@@ -5,6 +5,8 @@ pub mod diag;
 pub mod elaborate;
 pub mod hir;
 pub mod lower;
+pub mod parse;
+pub mod render;
 pub mod source;
 pub mod suggest;
 pub mod syntax;

@@ -16,6 +16,8 @@ pub struct Ident {
 pub struct File {
     /// Items in source order.
     pub items: Vec<Item>,
+    /// Names of items whose header could not be read; already reported.
+    pub broken: Vec<Ident>,
 }
 
 /// A top-level declaration.
@@ -212,6 +214,8 @@ pub enum ExprKind {
     List(Vec<Expr>),
     /// `(a, b)`.
     Tuple(Vec<Expr>),
+    /// `model as half`, only as an argument of a call.
+    As { from: Vec<Ident>, into: Vec<Ident> },
     /// What could not be parsed; already reported.
     Error,
 }
