@@ -1,0 +1,148 @@
+//! Compares derivatives with finite differences, on the interpreter in double precision.
+
+use ogive_graph::autodiff::reverse::gradients;
+use ogive_graph::verify::verify;
+use ogive_graph::{AxisId, Builder, DType, Graph, Op, Output, Port, Shape, Ty, Value};
+use ogive_runtime::{Backend, Bindings, Data, Dim, Draw, Interpreter, Options, Store, Tensor};
+
+/// A graph whose parameters are f64.
+pub struct Made {
+    pub graph: Graph,
+    pub value: Value,
+}
+
+/// Builds a graph of one value.
+pub fn made(build: impl FnOnce(&mut Builder<'_>) -> Value) -> Made {
+    let mut graph = Graph::default();
+    let mut b = Builder::new(&mut graph.axes);
+    let value = build(&mut b);
+    graph.region = b.region;
+    Made { graph, value }
+}
+
+/// An f64 parameter.
+pub fn param(b: &mut Builder<'_>, name: &str, axes: &[AxisId]) -> Value {
+    let ty = Ty::new(DType::F64, Shape::of(axes.iter().copied()));
+    b.add_as(Op::Param(Port { name: name.into(), order: axes.to_vec() }), &[], Some(&ty))
+}
+
+/// An i32 parameter, filled with small positions.
+pub fn positions(b: &mut Builder<'_>, name: &str, axes: &[AxisId]) -> Value {
+    let ty = Ty::new(DType::I32, Shape::of(axes.iter().copied()));
+    b.add_as(Op::Param(Port { name: name.into(), order: axes.to_vec() }), &[], Some(&ty))
+}
+
+/// The sum of a value weighted by fixed uneven numbers, so that no gradient is trivial.
+pub fn weigh(b: &mut Builder<'_>, x: Value) -> Value {
+    let axes = b.shape(x).axes().to_vec();
+    if axes.is_empty() {
+        return x;
+    }
+    let mut total = None;
+    for (n, &axis) in axes.iter().enumerate() {
+        let here = b.add(Op::Iota(axis), &[]);
+        let here = b.cast(here, DType::F64);
+        let factor = b.float(0.7 + n as f64, DType::F64);
+        let part = b.map(ogive_graph::MapFn::Mul, &[here, factor]);
+        total = Some(total.map_or(part, |t| b.map(ogive_graph::MapFn::Add, &[t, part])));
+    }
+    let weight = b.map(ogive_graph::MapFn::Sin, &[total.unwrap()]);
+    let weighted = b.map(ogive_graph::MapFn::Mul, &[x, weight]);
+    b.reduce(ogive_graph::ReduceFn::Sum, weighted, &axes)
+}
+
+/// Parameters of a graph: the node, its port and its type.
+pub fn ports(graph: &Graph) -> Vec<(Value, Port, Ty)> {
+    let nodes = graph.region.nodes.iter().enumerate();
+    nodes.filter_map(|(i, n)| if let Op::Param(p) = &n.op { Some((Value(i as u32), p.clone(), n.ty.clone())) } else { None }).collect()
+}
+
+/// A store with fixed uneven numbers in it.
+pub fn store(graph: &Graph) -> Store {
+    let mut store = Store::default();
+    for (index, (_, port, ty)) in ports(graph).iter().enumerate() {
+        let dims: Vec<Dim> =
+            port.order.iter().map(|&a| Dim { name: graph.name(a).into(), size: graph.size(a) as usize }).collect();
+        let len: usize = dims.iter().map(|d| d.size).product();
+        let noise = |i: usize| (f64::from((i * 7919 + index * 104_729 + 13) as u32 % 9973) * 1.7).sin();
+        let data = match ty.dtype {
+            DType::I32 => Data::I32((0..len).map(|i| ((i * 5 + index) % 3) as i32).collect()),
+            _ => Data::F64((0..len).map(noise).collect()),
+        };
+        store.tensors.insert(port.name.clone(), Tensor { dims, data });
+    }
+    store
+}
+
+/// The values of a graph as rows of numbers.
+pub fn run(graph: &Graph, values: &[Value], store: &mut Store) -> Vec<Vec<f64>> {
+    let mut graph = graph.clone();
+    graph.outputs = values
+        .iter()
+        .enumerate()
+        .map(|(i, &value)| {
+            let order = graph.region.ty(value).shape.axes().to_vec();
+            Output { port: Port { name: format!("out{i}"), order }, value, update: false }
+        })
+        .collect();
+    if let Err(errors) = verify(&graph) {
+        panic!("{}\n{}", errors[0], ogive_graph::text::print_plain(&graph));
+    }
+    let mut program = Interpreter.compile(&graph, &Options::default()).unwrap();
+    program.run(store, &Bindings::new(), Draw { seed: 3, step: 5 }).unwrap();
+    (0..values.len()).map(|i| program.output(&format!("out{i}")).unwrap().to_f64()).collect()
+}
+
+/// Checks the gradients of `value` in every f64 parameter against central differences of fourth order.
+pub fn against_differences(made: &Made) -> Graph {
+    let params: Vec<_> = ports(&made.graph).into_iter().filter(|p| p.2.dtype == DType::F64).collect();
+    let wrt: Vec<Value> = params.iter().map(|p| p.0).collect();
+    let found = gradients(&made.graph, made.value, &wrt).unwrap();
+    for (i, node) in made.graph.region.nodes.iter().enumerate() {
+        assert_eq!(found.graph.region.nodes[i].ty, node.ty, "%{i} has changed its type");
+    }
+    let asked: Vec<Value> = found.cotangents.iter().flatten().copied().collect();
+    let mut store = store(&made.graph);
+    let before = run(&made.graph, &[made.value], &mut store)[0][0];
+    let values: Vec<Value> = std::iter::once(made.value).chain(asked).collect();
+    let mut rows = run(&found.graph, &values, &mut store).into_iter();
+    assert_eq!(before.to_bits(), rows.next().unwrap()[0].to_bits(), "the forward pass has changed");
+    for ((value, port, ty), cotangent) in params.iter().zip(&found.cotangents) {
+        let size = store.tensors[&port.name].len();
+        let row = if let Some(c) = cotangent {
+            assert_eq!(found.graph.region.ty(*c), ty, "cotangent of {}", port.name);
+            rows.next().unwrap()
+        } else {
+            vec![0.0; size]
+        };
+        let sorted = Tensor { dims: vec![], data: Data::F64(row) };
+        let order = made.graph.region.ty(*value).shape.axes().to_vec();
+        for i in 0..size {
+            let at = |delta: f64| {
+                let mut moved = store.clone();
+                if let Some(Tensor { data: Data::F64(cells), .. }) = moved.tensors.get_mut(&port.name) {
+                    cells[i] += delta;
+                }
+                run(&made.graph, &[made.value], &mut moved)[0][0]
+            };
+            let h = 1e-3;
+            let slope = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+            let place = place(&made.graph, &port.order, &order, i);
+            let exact = sorted.to_f64()[place];
+            let error = (exact - slope).abs() / (1.0 + slope.abs());
+            assert!(error < 1e-6, "{}[{i}]: {exact} against {slope}\n{}", port.name, ogive_graph::text::print_plain(&found.graph));
+        }
+    }
+    found.graph
+}
+
+/// Where cell `i` of a tensor with dims `from` lies when they are ordered as `to`.
+fn place(graph: &Graph, from: &[AxisId], to: &[AxisId], i: usize) -> usize {
+    let mut rest = i;
+    let mut at = std::collections::BTreeMap::new();
+    for &axis in from.iter().rev() {
+        at.insert(axis, rest % graph.size(axis) as usize);
+        rest /= graph.size(axis) as usize;
+    }
+    to.iter().fold(0, |place, axis| place * graph.size(*axis) as usize + at[axis])
+}
