@@ -4,21 +4,27 @@
 
 pub mod autodiff;
 pub mod build;
+pub mod dce;
+pub mod decompose;
 pub mod entity;
+pub mod expand;
 pub mod fuse;
 pub mod graph;
 pub mod infer;
 pub mod kernel;
-pub mod memory;
 mod lex;
+pub mod memory;
 pub mod op;
 pub mod parse;
 pub mod plan;
+mod positions;
+pub mod recognise;
+mod rewrite;
 pub mod sample;
 pub mod schedule;
+pub mod shape;
 pub mod text;
 pub mod verify;
-pub mod shape;
 
 pub use build::Builder;
 pub use entity::{AxisId, Value};

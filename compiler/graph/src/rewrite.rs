@@ -1,0 +1,91 @@
+//! Rebuilding a graph node by node: what most passes are made of.
+
+use crate::build::Builder;
+use crate::entity::Value;
+use crate::graph::{Axis, Graph, Node, Region};
+use crate::op::Op;
+
+/// What stands for an old node in the new region.
+#[derive(Clone, Debug)]
+pub(crate) enum New {
+    /// A node (with one result, or the whole of one with several).
+    One(Value),
+    /// Each result of a node that had several.
+    Results(Vec<Value>),
+}
+
+/// A pass over every node of every region, in order. Bodies of loops are rebuilt before the loop is shown.
+pub(crate) trait Rewrite {
+    /// Called with the old region before its nodes; `read` are the values that something outside the region's nodes reads.
+    fn enter(&mut self, _region: &Region, _read: &[Value]) {}
+
+    /// Called after the last node of a region.
+    fn leave(&mut self) {}
+
+    /// `node` has its new operands; `old` is its place in the old region. The builder's origin is the node's.
+    fn node(&mut self, b: &mut Builder<'_>, node: Node, old: Value) -> New;
+}
+
+/// Rebuilds a graph.
+pub(crate) fn graph(graph: &Graph, pass: &mut dyn Rewrite) -> Graph {
+    let mut axes = graph.axes.clone();
+    let read: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
+    let (region, map) = region(&mut axes, &graph.region, &read, pass);
+    let mut outputs = graph.outputs.clone();
+    for out in &mut outputs {
+        out.value = one(&map, out.value);
+    }
+    Graph { axes, region, outputs }
+}
+
+/// Rebuilds a region; also what became of each node.
+pub(crate) fn region(axes: &mut Vec<Axis>, old: &Region, read: &[Value], pass: &mut dyn Rewrite) -> (Region, Vec<New>) {
+    pass.enter(old, read);
+    let mut b = Builder::new(axes);
+    let mut map: Vec<New> = Vec::with_capacity(old.nodes.len());
+    for (i, node) in old.nodes.iter().enumerate() {
+        if let (Op::Project(result), [of]) = (&node.op, node.inputs.as_slice())
+            && let New::Results(results) = &map[of.index()]
+        {
+            let value = results[*result as usize];
+            map.push(New::One(value));
+            continue;
+        }
+        let mut node = node.clone();
+        for v in &mut node.inputs {
+            *v = one(&map, *v);
+        }
+        if let Op::Loop(l) = &mut node.op {
+            let results = l.body.results.clone();
+            l.body = region_of_loop(b.axes, &l.body, &results, pass);
+        }
+        b.origin = node.origin.clone();
+        let new = pass.node(&mut b, node, Value(i as u32));
+        map.push(new);
+    }
+    let mut new = b.region;
+    new.results = old.results.iter().map(|&r| one(&map, r)).collect();
+    pass.leave();
+    (new, map)
+}
+
+fn region_of_loop(axes: &mut Vec<Axis>, body: &Region, results: &[Value], pass: &mut dyn Rewrite) -> Region {
+    region(axes, body, results, pass).0
+}
+
+/// The new value of an old one.
+pub(crate) fn one(map: &[New], old: Value) -> Value {
+    match &map[old.index()] {
+        New::One(v) => *v,
+        New::Results(_) => panic!("a fault in ogive: {old} has several results and is read without a projection"),
+    }
+}
+
+/// How often each value of a region is read: by nodes, and by the listed outside readers.
+pub(crate) fn uses(region: &Region, read: &[Value]) -> Vec<u32> {
+    let mut uses = vec![0; region.nodes.len()];
+    for &v in region.nodes.iter().flat_map(|n| &n.inputs).chain(read) {
+        uses[v.index()] += 1;
+    }
+    uses
+}
