@@ -1,7 +1,10 @@
 //! Tensors, executors, the reference interpreter, random streams and tensor files.
 
 pub mod backend;
+pub mod files;
+pub mod init;
 pub mod interp;
+pub mod memory;
 pub mod ports;
 pub mod rng;
 pub mod tensor;
