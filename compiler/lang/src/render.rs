@@ -24,15 +24,46 @@ impl Default for Style {
 pub fn diagnostic(diagnostic: &Diagnostic, sources: &Sources, style: Style) -> String {
     let theme = if style.colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(style.width).with_links(false).with_context_lines(1);
-    let source = diagnostic.labels.first().and_then(|l| sources.files.get(l.span.file.0 as usize));
-    let source = source.map(|s| NamedSource::new(&s.name, s.text.to_string()));
     let mut text = String::new();
-    let report = Drawn { diagnostic, source };
+    let source = diagnostic.labels.first().and_then(|l| sources.files.get(l.span.file.0 as usize));
+    let report = match source {
+        Some(source) if drawable(diagnostic, &source.text) => {
+            Drawn { diagnostic, message: diagnostic.message.clone(), source: Some(NamedSource::new(&source.name, source.text.to_string())) }
+        }
+        _ => Drawn { diagnostic, message: located(diagnostic, sources), source: None },
+    };
     match handler.render_report(&mut text, &report) {
         Ok(()) => text,
-        // Drawing fails only for places outside their file: the message stands without them.
-        Err(_) => format!("{}\n\n  × {}\n", diagnostic.code, diagnostic.message),
+        Err(_) => format!("{}\n\n  × {}\n", diagnostic.code, located(diagnostic, sources)),
     }
+}
+
+/// Longest line that is drawn, in bytes.
+const LONGEST_LINE: usize = 2000;
+
+/// Whether the lines around the labels are of a length that makes sense on a screen.
+fn drawable(diagnostic: &Diagnostic, text: &str) -> bool {
+    let bytes = text.as_bytes();
+    diagnostic.labels.iter().all(|label| {
+        let (start, end) = (label.span.start as usize, label.span.end as usize);
+        if start > end || end > bytes.len() || !text.is_char_boundary(start) || !text.is_char_boundary(end) {
+            return false;
+        }
+        // Two lines up and down: the label's own and the one of context.
+        let lines_up = bytes[..start].rsplit(|&b| b == b'\n').take(2);
+        let lines_down = bytes[end..].split(|&b| b == b'\n').take(2);
+        let inside = bytes[start..end].split(|&b| b == b'\n');
+        lines_up.chain(lines_down).chain(inside).all(|line| line.len() <= LONGEST_LINE)
+    })
+}
+
+/// The message with file, line and column of the primary label.
+fn located(diagnostic: &Diagnostic, sources: &Sources) -> String {
+    let Some(span) = diagnostic.labels.first().map(|l| l.span) else { return diagnostic.message.clone() };
+    let Some(source) = sources.files.get(span.file.0 as usize) else { return diagnostic.message.clone() };
+    let before = source.text.get(..span.start as usize).unwrap_or("");
+    let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
+    format!("{} ({}:{}:{column})", diagnostic.message, source.name, sources.line(span))
 }
 
 /// All of them, separated by empty lines.
@@ -43,12 +74,13 @@ pub fn diagnostics(list: &Diagnostics, sources: &Sources, style: Style) -> Strin
 #[derive(Debug)]
 struct Drawn<'a> {
     diagnostic: &'a Diagnostic,
+    message: String,
     source: Option<NamedSource<String>>,
 }
 
 impl std::fmt::Display for Drawn<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.diagnostic.message)
+        f.write_str(&self.message)
     }
 }
 

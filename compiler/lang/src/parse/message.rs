@@ -40,6 +40,7 @@ impl Reader<'_> {
         if let Some(token) = found
             && let word = token.text(self.text)
             && tokens::RESERVED.contains(&word)
+            && !(matches!(word, "of" | "as" | "else" | "and" | "or") && positives.iter().any(|r| wants_value(*r)))
             && positives.iter().any(|r| wants_name(*r))
         {
             let message = format!("`{word}` is a word of the language and cannot name anything");
@@ -57,7 +58,7 @@ impl Reader<'_> {
                 message.push_str(&format!(", found {}", quoted(token)));
                 "not expected here"
             }
-            None => "nothing follows this",
+            None => "expected after this",
         };
         let mut diagnostic = Diagnostic::error(code::UNEXPECTED, message, place, label);
         diagnostic.help = Some(self.hint(context, next, positives));
@@ -98,6 +99,10 @@ impl Reader<'_> {
             (_, ":") if wants(Rule::eq) => "a parameter is `param name: [dims]`, an equation is `name = expression`".into(),
             (_, "|") if wants(Rule::operator) => "write `a or b` for truth values and `x |> f(a)` for `f(x, a)`".into(),
             (":", _) if wants(Rule::tensor_type) && found != "" => "dims stand in brackets: `[seq, model]`; a single number is `[]`".into(),
+            (_, "-") if context.tokens.get(next).is_some_and(|t| t.first) => {
+                "a line that starts with `-` does not continue the one above: move the `-` up, or put the expression in parentheses".into()
+            }
+            _ if next >= 2 && word(next - 2) == "@" => "what is summed over stands between the operands: `a @key b`".into(),
             ("@", _) => "name what is summed over: `a @key b` or `a @[head, key] b`".into(),
             (_, "{") if wants(Rule::arrow) => "a header ends with its outputs: `-> y: [seq, model]`".into(),
             (")", ")") | ("]", "]") => "there is one bracket too many".into(),
@@ -111,9 +116,14 @@ impl Reader<'_> {
                     .into()
             }
             _ if found.is_empty() => format!("complete the {}", context.what),
-            _ => "`grammar/README.md` shows each form with an example".into(),
+            (_, "[") if wants(Rule::colon) => "a colon stands between a name and its dims: `x: [model]`".into(),
+            _ => "`ogive explain arch::syntax::unexpected` shows the forms".into(),
         }
     }
+}
+
+fn wants_value(rule: Rule) -> bool {
+    matches!(rule, Rule::expr | Rule::line_expr | Rule::operand | Rule::plain_expr | Rule::plain_operand | Rule::arg | Rule::entry)
 }
 
 fn wants_name(rule: Rule) -> bool {
@@ -147,9 +157,9 @@ fn expected(positives: &[Rule], enclosing: Option<char>, what: &str) -> String {
     let mut words: Vec<(u8, String)> = positives.iter().filter_map(|r| word(*r, what)).collect();
     let ends = positives.iter().any(|r| matches!(r, Rule::operator | Rule::contraction | Rule::index));
     match enclosing {
-        Some('(') if ends || positives.is_empty() => words.push((2, "`,` or `)`".into())),
-        Some('[') if ends || positives.is_empty() => words.push((2, "`,` or `]`".into())),
-        Some('{') if ends => words.push((2, "`}`".into())),
+        Some('(') if ends || positives.is_empty() => words.extend([(1, "`,`".into()), (1, "`)`".into())]),
+        Some('[') if ends || positives.is_empty() => words.extend([(1, "`,`".into()), (1, "`]`".into())]),
+        Some('{') if ends => words.push((1, "`}`".into())),
         _ => {}
     }
     words.sort();
@@ -165,6 +175,7 @@ fn expected(positives: &[Rule], enclosing: Option<char>, what: &str) -> String {
 /// A rule in plain words, with its rank.
 fn word(rule: Rule, what: &str) -> Option<(u8, String)> {
     let (rank, text) = match rule {
+        Rule::text if what == "import" => (1, "a path in quotes"),
         Rule::EOI => return Some((4, format!("the end of the {what}"))),
         Rule::expr
         | Rule::line_expr
@@ -215,7 +226,7 @@ fn word(rule: Rule, what: &str) -> Option<(u8, String)> {
         Rule::k_along => (1, "`along`"),
         Rule::k_else => (1, "`else`"),
         Rule::k_in => (1, "`in`"),
-        Rule::k_as => (1, "`as`"),
+        Rule::k_as => (3, "`as`"),
         Rule::k_param | Rule::k_state | Rule::k_instance | Rule::k_tap | Rule::param | Rule::state | Rule::instance | Rule::tap => {
             (1, "a statement")
         }
