@@ -61,8 +61,7 @@ pub fn ports(graph: &Graph) -> Vec<(Value, Port, Ty)> {
 pub fn store(graph: &Graph) -> Store {
     let mut store = Store::default();
     for (index, (_, port, ty)) in ports(graph).iter().enumerate() {
-        let dims: Vec<Dim> =
-            port.order.iter().map(|&a| Dim { name: graph.name(a).into(), size: graph.size(a) as usize }).collect();
+        let dims: Vec<Dim> = port.order.iter().map(|&a| Dim { name: graph.name(a).into(), size: graph.size(a) as usize }).collect();
         let len: usize = dims.iter().map(|d| d.size).product();
         let noise = |i: usize| (f64::from((i * 7919 + index * 104_729 + 13) as u32 % 9973) * 1.7).sin();
         let data = match ty.dtype {

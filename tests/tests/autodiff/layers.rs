@@ -25,8 +25,7 @@ pub fn layer_norm(b: &mut Builder<'_>, x: Value, gain: Value, over: AxisId) -> V
 
 /// `x * (1 + erf(x / sqrt 2)) / 2`.
 pub fn gelu(b: &mut Builder<'_>, x: Value) -> Value {
-    let (root, one, half) =
-        (b.float(std::f64::consts::FRAC_1_SQRT_2, DType::F64), b.float(1.0, DType::F64), b.float(0.5, DType::F64));
+    let (root, one, half) = (b.float(std::f64::consts::FRAC_1_SQRT_2, DType::F64), b.float(1.0, DType::F64), b.float(0.5, DType::F64));
     let scaled = b.map(MapFn::Mul, &[x, root]);
     let erf = b.map(MapFn::Erf, &[scaled]);
     let shifted = b.map(MapFn::Add, &[erf, one]);
@@ -61,4 +60,64 @@ pub fn attention(b: &mut Builder<'_>, a: &Attention, q: Value, k: Value, v: Valu
     }
     let p = b.add(Op::Softmax(vec![a.source]), &[scores]);
     b.contract(p, v, &[a.source])
+}
+
+/// Axes of a small transformer layer.
+pub struct Dims {
+    pub seq: AxisId,
+    pub src: AxisId,
+    pub model: AxisId,
+    pub head: AxisId,
+    pub key: AxisId,
+    pub ff: AxisId,
+}
+
+impl Dims {
+    pub fn new(b: &mut Builder<'_>) -> Self {
+        Dims {
+            seq: b.axis("seq", 3),
+            src: b.axis("src", 3),
+            model: b.axis("model", 4),
+            head: b.axis("head", 2),
+            key: b.axis("key", 2),
+            ff: b.axis("ff", 5),
+        }
+    }
+}
+
+/// Names and axes of the parameters of [`layer`].
+pub fn layer_params(d: &Dims) -> Vec<(&'static str, Vec<AxisId>)> {
+    vec![
+        ("norm1", vec![d.model]),
+        ("wq", vec![d.model, d.head, d.key]),
+        ("wk", vec![d.model, d.head, d.key]),
+        ("wv", vec![d.model, d.head, d.key]),
+        ("wo", vec![d.head, d.key, d.model]),
+        ("norm2", vec![d.model]),
+        ("w1", vec![d.model, d.ff]),
+        ("b1", vec![d.ff]),
+        ("w2", vec![d.ff, d.model]),
+    ]
+}
+
+/// A pre-norm transformer layer.
+pub fn layer(b: &mut Builder<'_>, d: &Dims, x: Value, p: &[Value], composed: bool) -> Value {
+    let h = layer_norm(b, x, p[0], d.model);
+    let there = b.add(Op::Rename(vec![(d.seq, d.src)]), &[h]);
+    let q = b.contract(h, p[1], &[d.model]);
+    let k = b.contract(there, p[2], &[d.model]);
+    let value = b.axis("value", b.axes[d.key.index()].size);
+    let v = b.contract(there, p[3], &[d.model]);
+    let v = b.add(Op::Rename(vec![(d.key, value)]), &[v]);
+    let a = Attention { query: d.seq, source: d.src, key: d.key, value, scale: 0.7, causal: Some(0) };
+    let mix = attention(b, &a, q, k, v, composed);
+    let mix = b.add(Op::Rename(vec![(value, d.key)]), &[mix]);
+    let o = b.contract(mix, p[4], &[d.head, d.key]);
+    let x = b.map(MapFn::Add, &[x, o]);
+    let h = layer_norm(b, x, p[5], d.model);
+    let u = b.contract(h, p[6], &[d.model]);
+    let u = b.map(MapFn::Add, &[u, p[7]]);
+    let u = gelu(b, u);
+    let y = b.contract(u, p[8], &[d.ff]);
+    b.map(MapFn::Add, &[x, y])
 }

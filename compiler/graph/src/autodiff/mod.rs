@@ -5,8 +5,11 @@
 //! thin for as long as they can; [`emit::spread`] gives it the full type.
 
 mod activity;
+mod cut;
 mod emit;
+mod loops;
 mod map;
+mod residuals;
 pub mod reverse;
 mod rules;
 

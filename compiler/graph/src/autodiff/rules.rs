@@ -72,7 +72,7 @@ impl Sweep<'_> {
         match &node.op {
             Op::Attend(attention) => self.attend(y, attention, node, dys),
             Op::AttendGrad(_) => Err(unsupported("the gradient of attention", node)),
-            Op::Loop(_) => Err(unsupported("a loop", node)),
+            Op::Loop(l) => self.loop_rule(y, node, l, dys),
             _ => Ok(()),
         }
     }

@@ -1,0 +1,346 @@
+//! Reverse mode through loops. The loop stays one node: its body is made to collect what the backward step reads (see
+//! [`residuals`]), and one loop in the opposite direction is appended. The backward loop carries the cotangents of the carries and
+//! the sums of the cotangents of the invariants, reads what was collected, the stacked inputs and the cotangents of collected values
+//! position by position, and collects the cotangents of the stacked inputs. Nothing is unrolled.
+
+use super::GradError;
+use super::activity;
+use super::emit;
+use super::residuals::{self, Origin};
+use super::reverse::{Sweep, sweep};
+use crate::build::Builder;
+use crate::entity::{AxisId, Value};
+use crate::graph::{Node, Region};
+use crate::op::{Loop, Op};
+use crate::shape::Ty;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A backward loop in the making: the joint region of the forward step and the backward step, and what the latter takes and gives.
+struct Step {
+    region: Region,
+    /// Formal arguments of the backward step within `region`, by kind, each with the value outside that it stands for.
+    carried: Vec<(Value, Value)>,
+    stacked: Vec<(Value, Value)>,
+    invariant: Vec<(Value, Value)>,
+    /// Results of the backward step: new carries, then collected values.
+    results: Vec<Value>,
+    /// For each result the input of the forward loop whose cotangent it is.
+    receivers: Vec<Value>,
+}
+
+impl Sweep<'_> {
+    /// The rule of `Loop`.
+    pub(super) fn loop_rule(&mut self, y: Value, node: &Node, l: &Loop, dys: &[Option<Value>]) -> Result<(), GradError> {
+        let mut l = l.clone();
+        let arguments = unify_arguments(&mut l.body);
+        let (active, wanted) = self.active_inputs(node, &l, dys, &arguments);
+        if !wanted.iter().chain(&active).any(|&a| a) {
+            return Ok(());
+        }
+        let step = self.step(node, &l, dys, &arguments, &active, &wanted)?;
+        self.close(y, node, &l, &arguments, step);
+        Ok(())
+    }
+
+    /// Which carries have cotangents within the loop, and which stacked inputs and invariants get one.
+    fn active_inputs(&self, node: &Node, l: &Loop, dys: &[Option<Value>], arguments: &BTreeMap<u32, Value>) -> (Vec<bool>, Vec<bool>) {
+        let body = &l.body;
+        let argument = |i: usize| arguments.get(&(i as u32)).copied();
+        let mut depends: Vec<bool> = node.inputs.iter().map(|&v| self.wants(v)).collect();
+        loop {
+            let roots = (0..node.inputs.len()).filter(|&i| depends[i]).filter_map(argument);
+            let inside = activity::dependents(body, roots);
+            let more: Vec<usize> = (0..l.carries).filter(|&i| !depends[i] && inside[body.results[i].index()]).collect();
+            if more.is_empty() {
+                break;
+            }
+            more.into_iter().for_each(|i| depends[i] = true);
+        }
+        let mut reached: Vec<bool> = dys.iter().map(Option::is_some).collect();
+        let inside = loop {
+            let roots = (0..reached.len()).filter(|&i| reached[i]).map(|i| body.results[i]);
+            let inside = activity::sources(body, roots);
+            let more: Vec<usize> = (0..l.carries).filter(|&i| !reached[i] && argument(i).is_some_and(|a| inside[a.index()])).collect();
+            if more.is_empty() {
+                break inside;
+            }
+            more.into_iter().for_each(|i| reached[i] = true);
+        };
+        let float = |i: usize| emit::is_float(&self.b, node.inputs[i]);
+        let active = (0..l.carries).map(|i| depends[i] && reached[i] && float(i)).collect();
+        let used = |i: usize| argument(i).is_some_and(|a| inside[a.index()]);
+        let wanted = (0..node.inputs.len()).map(|i| i >= l.carries && float(i) && used(i) && self.wants(node.inputs[i])).collect();
+        (active, wanted)
+    }
+
+    /// Differentiates the body and gathers what the backward step takes and gives.
+    fn step(
+        &mut self,
+        node: &Node,
+        l: &Loop,
+        dys: &[Option<Value>],
+        arguments: &BTreeMap<u32, Value>,
+        active: &[bool],
+        wanted: &[bool],
+    ) -> Result<Step, GradError> {
+        let mut region = l.body.clone();
+        region.results.clear();
+        let (mut carried, mut stacked, mut invariant, mut seeds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let fresh = |region: &mut Region, ty: Ty| {
+            region.push(Node { op: Op::Argument(u32::MAX), inputs: Default::default(), ty, origin: node.origin.clone() })
+        };
+        for (i, &result) in l.body.results.iter().enumerate() {
+            if i < l.carries {
+                if active[i] {
+                    let ty = self.b.ty(node.inputs[i]).clone();
+                    let outside = match dys[i] {
+                        Some(dy) => emit::spread(&mut self.b, dy, &ty.shape),
+                        None => emit::zeros(&mut self.b, &ty),
+                    };
+                    let inside = fresh(&mut region, ty);
+                    carried.push((inside, outside));
+                    seeds.push((result, inside));
+                }
+            } else if let Some(dy) = dys[i] {
+                let mut ty = self.b.ty(dy).clone();
+                let list = if ty.shape.contains(l.axis) { &mut stacked } else { &mut invariant };
+                ty.shape = ty.shape.without(l.axis);
+                let inside = fresh(&mut region, ty);
+                list.push((inside, dy));
+                seeds.push((result, inside));
+            }
+        }
+        let index_of: Vec<usize> = (0..node.inputs.len()).filter(|&i| if i < l.carries { active[i] } else { wanted[i] }).collect();
+        let wrt: Vec<Value> = index_of.iter().filter_map(|&i| arguments.get(&(i as u32)).copied()).collect();
+        let (region, cotangents) = sweep(self.b.axes, region, &seeds, &wrt)?;
+        let found: BTreeMap<Value, Option<Value>> = wrt.into_iter().zip(cotangents).collect();
+        let cotangent = |i: usize| arguments.get(&(i as u32)).and_then(|a| found.get(a).copied().flatten());
+
+        let mut b = Builder::over(self.b.axes, region);
+        b.origin = node.origin.clone();
+        let (mut results, mut receivers, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+        for i in (0..l.carries).filter(|&i| active[i]) {
+            let ty = b.region.ty(carried[results.len()].0).clone();
+            results.push(match cotangent(i) {
+                Some(dx) => emit::spread(&mut b, dx, &ty.shape),
+                None => emit::zeros(&mut b, &ty),
+            });
+            receivers.push(node.inputs[i]);
+        }
+        for i in (l.carries + l.stacked..node.inputs.len()).filter(|&i| wanted[i]) {
+            let Some(dx) = cotangent(i) else { continue };
+            let ty = b.ty(dx).clone();
+            let sum = fresh(&mut b.region, ty.clone());
+            sums.push((sum, ty));
+            results.push(emit::add(&mut b, sum, dx));
+            receivers.push(node.inputs[i]);
+        }
+        for i in (l.carries..l.carries + l.stacked).filter(|&i| wanted[i]) {
+            let Some(dx) = cotangent(i) else { continue };
+            results.push(dx);
+            receivers.push(node.inputs[i]);
+        }
+        let region = b.region;
+        for (inside, ty) in sums {
+            let outside = emit::zeros(&mut self.b, &ty);
+            carried.push((inside, outside));
+        }
+        Ok(Step { region, carried, stacked, invariant, results, receivers })
+    }
+
+    /// Divides the joint region into the forward step, which collects residuals, and the backward step; appends the backward loop.
+    fn close(&mut self, y: Value, node: &Node, l: &Loop, arguments: &BTreeMap<u32, Value>, mut step: Step) {
+        let late = late(&step);
+        let (mut copied, needed) = backward_nodes(&step, &late);
+        let collected: BTreeMap<Value, usize> = l.body.results.iter().enumerate().skip(l.carries).rev().map(|(i, &v)| (v, i)).collect();
+        let free = |index: usize| match step.region.nodes[index].op {
+            Op::Argument(i) => i as usize >= l.carries,
+            _ => collected.contains_key(&Value(index as u32)),
+        };
+        let origins: Vec<Origin> = (0..step.region.nodes.len())
+            .map(|i| if free(i) { Origin::Free } else { residuals::effort(&step.region.nodes[i].op) })
+            .collect();
+        let saved = residuals::choose(&step.region, self.b.axes, &origins, &needed);
+
+        // What the backward step recomputes, down to what it is given.
+        let mut given = BTreeSet::new();
+        let mut stack: Vec<Value> = needed.into_iter().collect();
+        while let Some(value) = stack.pop() {
+            let argument = matches!(step.region.node(value).op, Op::Argument(_));
+            if saved.contains(&value) || argument || collected.contains_key(&value) {
+                given.insert(value);
+            } else if !copied[value.index()] {
+                copied[value.index()] = true;
+                stack.extend(&step.region.node(value).inputs);
+            }
+        }
+        let mut forward = Copy::new(&step.region);
+        let results: Vec<Value> = l.body.results.iter().chain(&saved).copied().collect();
+        forward.nodes(&live(&step.region, &results));
+        let mut results: Vec<Value> = results.iter().map(|&v| forward.renamed(v)).collect();
+        let mut body = forward.made;
+        let mut spare: BTreeMap<Value, AxisId> = BTreeMap::new();
+        for (slot, &value) in saved.iter().enumerate() {
+            let at = l.body.results.len() + slot;
+            if step.region.ty(value).shape.contains(l.axis) {
+                let axis = self.fresh_axis(l.axis);
+                let mut b = Builder::over(self.b.axes, std::mem::take(&mut body));
+                b.origin = step.region.node(value).origin.clone();
+                results[at] = b.add(Op::Rename(vec![(l.axis, axis)]), &[results[at]]);
+                body = b.region;
+                spare.insert(value, axis);
+            }
+        }
+        body.results = results;
+        for (slot, &value) in saved.iter().enumerate() {
+            let index = l.body.results.len() + slot;
+            let outside = self.project(y, index, body.ty(body.results[index]), l.axis);
+            step.stacked.push((value, outside));
+        }
+        for &value in given.difference(&saved) {
+            match step.region.node(value).op {
+                Op::Argument(i) if (i as usize) < l.carries + l.stacked => step.stacked.push((value, node.inputs[i as usize])),
+                Op::Argument(i) => step.invariant.push((value, node.inputs[i as usize])),
+                _ => {
+                    let index = collected[&value];
+                    let outside = self.project(y, index, step.region.ty(value), l.axis);
+                    step.stacked.push((value, outside));
+                }
+            }
+        }
+        debug_assert!(arguments.values().all(|a| a.index() < step.region.nodes.len()));
+        self.b.region.nodes[y.index()].op = Op::Loop(Box::new(Loop { body, ..l.clone() }));
+        self.append(l, &step, &copied, &spare);
+    }
+
+    /// Appends the backward loop and gives its results to the forward loop's inputs.
+    fn append(&mut self, l: &Loop, step: &Step, copied: &[bool], spare: &BTreeMap<Value, AxisId>) {
+        let mut backward = Copy::new(&step.region);
+        let mut inputs = Vec::new();
+        for &(inside, outside) in step.carried.iter().chain(&step.stacked).chain(&step.invariant) {
+            let from = step.region.node(inside);
+            let op = Op::Argument(inputs.len() as u32);
+            let mut ty = from.ty.clone();
+            if let Some(&axis) = spare.get(&inside) {
+                ty.shape = ty.shape.without(l.axis).with(axis);
+            }
+            let argument = backward.made.push(Node { op, inputs: Default::default(), ty, origin: from.origin.clone() });
+            backward.to[inside.index()] = Some(argument);
+            inputs.push(outside);
+        }
+        for (&inside, &axis) in spare {
+            let mut b = Builder::over(self.b.axes, std::mem::take(&mut backward.made));
+            b.origin = step.region.node(inside).origin.clone();
+            let argument = backward.to[inside.index()].unwrap_or(inside);
+            backward.to[inside.index()] = Some(b.add(Op::Rename(vec![(axis, l.axis)]), &[argument]));
+            backward.made = b.region;
+        }
+        backward.nodes(copied);
+        let results = step.results.iter().map(|&v| backward.renamed(v)).collect();
+        let body = Region { results, ..backward.made };
+        let (carries, stacked) = (step.carried.len(), step.stacked.len());
+        let back = Loop { kind: l.kind, axis: l.axis, reverse: !l.reverse, carries, stacked, body };
+        let grads = self.b.repeat(back, &inputs);
+        for (&receiver, dx) in step.receivers.iter().zip(grads) {
+            self.give(receiver, dx);
+        }
+    }
+
+    /// The projection of a collected value, from its type within the body.
+    fn project(&mut self, of: Value, index: usize, inside: &Ty, axis: AxisId) -> Value {
+        let ty = Ty::new(inside.dtype, inside.shape.with(axis));
+        let origin = self.b.origin.clone();
+        self.b.region.push(Node { op: Op::Project(index as u32), inputs: [of].as_slice().into(), ty, origin })
+    }
+
+    fn fresh_axis(&mut self, like: AxisId) -> AxisId {
+        let axis = self.b.axes[like.index()].clone();
+        self.b.axis(axis.name, axis.size)
+    }
+}
+
+/// Leaves one argument node of each index, and says which.
+fn unify_arguments(body: &mut Region) -> BTreeMap<u32, Value> {
+    let mut first: BTreeMap<u32, Value> = BTreeMap::new();
+    for index in 0..body.nodes.len() {
+        if let Op::Argument(i) = body.nodes[index].op {
+            first.entry(i).or_insert(Value(index as u32));
+        }
+    }
+    let to: Vec<Value> = (0..body.nodes.len())
+        .map(|index| if let Op::Argument(i) = body.nodes[index].op { first[&i] } else { Value(index as u32) })
+        .collect();
+    for node in &mut body.nodes {
+        node.inputs.iter_mut().for_each(|v| *v = to[v.index()]);
+    }
+    body.results.iter_mut().for_each(|v| *v = to[v.index()]);
+    first
+}
+
+/// For each value, whether it needs a cotangent.
+fn late(step: &Step) -> Vec<bool> {
+    let mut late = vec![false; step.region.nodes.len()];
+    for (index, node) in step.region.nodes.iter().enumerate() {
+        late[index] = node.op == Op::Argument(u32::MAX) || node.inputs.iter().any(|v| late[v.index()]);
+    }
+    late
+}
+
+/// The nodes that can run in the backward step only, and the values of the forward step that they read.
+fn backward_nodes(step: &Step, late: &[bool]) -> (Vec<bool>, BTreeSet<Value>) {
+    let mut copied = vec![false; late.len()];
+    let mut needed = BTreeSet::new();
+    let mut stack = step.results.clone();
+    while let Some(value) = stack.pop() {
+        if !late[value.index()] {
+            needed.insert(value);
+        } else if !copied[value.index()] && step.region.node(value).op != Op::Argument(u32::MAX) {
+            copied[value.index()] = true;
+            stack.extend(&step.region.node(value).inputs);
+        }
+    }
+    (copied, needed)
+}
+
+/// The nodes that the roots need.
+fn live(region: &Region, roots: &[Value]) -> Vec<bool> {
+    let mut live = vec![false; region.nodes.len()];
+    let mut stack = roots.to_vec();
+    while let Some(value) = stack.pop() {
+        if !std::mem::replace(&mut live[value.index()], true) {
+            stack.extend(&region.node(value).inputs);
+        }
+    }
+    live
+}
+
+/// Part of a region copied into a new one.
+struct Copy<'a> {
+    from: &'a Region,
+    made: Region,
+    to: Vec<Option<Value>>,
+}
+
+impl<'a> Copy<'a> {
+    fn new(from: &'a Region) -> Self {
+        Copy { from, made: Region::default(), to: vec![None; from.nodes.len()] }
+    }
+
+    fn renamed(&self, value: Value) -> Value {
+        match self.to[value.index()] {
+            Some(to) => to,
+            None => panic!("a fault in ogive: {value} is read but not copied"),
+        }
+    }
+
+    /// Copies the chosen nodes, in order.
+    fn nodes(&mut self, chosen: &[bool]) {
+        for index in (0..chosen.len()).filter(|&i| chosen[i]) {
+            if self.to[index].is_none() {
+                let mut node = self.from.nodes[index].clone();
+                node.inputs = node.inputs.iter().map(|&v| self.renamed(v)).collect();
+                self.to[index] = Some(self.made.push(node));
+            }
+        }
+    }
+}
