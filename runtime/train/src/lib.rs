@@ -2,3 +2,7 @@
 //! Nothing here prints; an observer is told what happens.
 
 pub mod data;
+pub mod initialise;
+pub mod optimizer;
+pub mod run;
+pub mod schedule;

@@ -1,7 +1,7 @@
 //! Data sets: what is read, how it is cut, and every way in which a file can be wrong.
 
 use ogive_train::data::{
-    DataError, DataSpec, Dataset, Part, Roots, Source, Tokenizer, TokenizerSpec, Width, contexts, evaluation_batch, reference,
+    DataError, DataSpec, Dataset, PARTS, Part, Roots, Source, Tokenizer, TokenizerSpec, Width, contexts, evaluation_batch, reference,
     training_batch, webster,
 };
 use std::path::Path;
@@ -64,7 +64,7 @@ fn splits_end_at_lines_and_cover_the_text() -> Check {
     let content = lines(200);
     std::fs::write(folder.path().join("a.txt"), &content)?;
     let set = Dataset::load(&spec(text("a.txt"), TokenizerSpec::Bytes, 16), &Roots::of(folder.path()), None)?;
-    let parts: Vec<Vec<u8>> = Part::ALL
+    let parts: Vec<Vec<u8>> = PARTS
         .iter()
         .map(|&p| {
             let tokens = &set.split(p).tokens;
@@ -76,7 +76,7 @@ fn splits_end_at_lines_and_cover_the_text() -> Check {
     assert_eq!(parts.concat(), content.as_bytes());
     assert!(parts.iter().all(|p| p.ends_with(b"\n") && p.starts_with(b"line ")));
     assert_eq!(set.validation_text(), Some(parts[1].as_slice()));
-    assert_eq!(set.split(Part::Train).bytes_per_token(), Some(1.0));
+    assert_eq!(set.split(Part::Training).bytes_per_token(), Some(1.0));
     Ok(())
 }
 
@@ -99,7 +99,7 @@ fn a_context_and_its_targets_are_one_position_apart() -> Check {
 #[test]
 fn a_training_batch_is_a_function_of_seed_and_step_and_splits_into_micro_batches() -> Check {
     let set = Dataset::load(&spec(Source::Webster, TokenizerSpec::Bytes, 32), &Roots::of("."), None)?;
-    let split = set.split(Part::Train);
+    let split = set.split(Part::Training);
     let at = |seed, step| i32s(&training_batch(split, 32, 4, seed, step, 0)["tokens"]);
     assert_eq!(at(1, 7), at(1, 7));
     assert_ne!(at(1, 7), at(1, 8));
@@ -138,7 +138,7 @@ fn a_hugging_face_tokenizer_counts_bytes_per_token() -> Check {
     std::fs::write(folder.path().join("a.txt"), lines(200))?;
     let set = Dataset::load(&spec(text("a.txt"), TokenizerSpec::File("tokenizer.json".into()), 8), &Roots::of(folder.path()), None)?;
     assert_eq!(set.vocab, 6);
-    let per_token = set.split(Part::Train).bytes_per_token().ok_or("no bytes")?;
+    let per_token = set.split(Part::Training).bytes_per_token().ok_or("no bytes")?;
     assert!(per_token > 4.0 && per_token < 5.0, "{per_token}");
     let stored = set.tokenizer.ok_or("no tokenizer")?.store();
     assert_eq!(Tokenizer::parse("stored", stored)?.encode("a small text")?, [3, 4, 5]);
@@ -165,11 +165,11 @@ fn token_files_of_both_widths_are_read() -> Check {
     for (path, width) in [("a.bin", Width::Two), ("b.bin", Width::Four)] {
         let source = Source::Tokens { path: path.into(), width, vocab: None };
         let set = Dataset::load(&spec(source, TokenizerSpec::Bytes, 4), &Roots::of(folder.path()), None)?;
-        assert_eq!((set.vocab, set.split(Part::Train).tokens.len()), (50, 80));
+        assert_eq!((set.vocab, set.split(Part::Training).tokens.len()), (50, 80));
         let mut out = [0; 4];
         set.split(Part::Test).tokens.read(8, &mut out);
         assert_eq!(out, [98 * 7 % 50, 99 * 7 % 50, 0, 0]);
-        assert_eq!(set.split(Part::Train).bytes_per_token(), None);
+        assert_eq!(set.split(Part::Training).bytes_per_token(), None);
     }
     Ok(())
 }

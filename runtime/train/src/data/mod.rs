@@ -35,29 +35,10 @@ pub struct DataSpec {
 }
 
 /// One of the three parts of the data.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Part {
-    /// What parameters are fitted to.
-    Train,
-    /// What choices are made by.
-    Validation,
-    /// What is reported once.
-    Test,
-}
+pub use ogive_lang::hir::experiment::Split as Part;
 
-impl Part {
-    /// All three, in the order of `split`.
-    pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
-
-    /// The word in specs, metrics and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Part::Train => "train",
-            Part::Validation => "validation",
-            Part::Test => "test",
-        }
-    }
-}
+/// All three, in the order of `split`.
+pub const PARTS: [Part; 3] = [Part::Training, Part::Validation, Part::Test];
 
 /// Tokens of one part.
 #[derive(Clone, Debug)]
@@ -110,7 +91,7 @@ impl Dataset {
             Loaded::Text(text) => Self::from_text(spec, roots, &text, tokenizer)?,
             Loaded::Tokens { name, blob, width, vocab } => Self::from_tokens(spec, name, &blob, width, vocab)?,
         };
-        for (part, fraction) in Part::ALL.into_iter().zip(spec.split) {
+        for (part, fraction) in PARTS.into_iter().zip(spec.split) {
             let tokens = set.split(part).tokens.len() as u64;
             if fraction > 0.0 && tokens <= spec.context {
                 return Err(DataError::TooShort { name: set.name, split: part.name(), tokens, context: spec.context });

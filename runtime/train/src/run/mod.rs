@@ -1,0 +1,4 @@
+//! The loop and what it leaves behind: run folder, metrics, TensorBoard events, checkpoints.
+
+pub mod checkpoint;
+pub mod tensorboard;
