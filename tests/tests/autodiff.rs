@@ -5,7 +5,7 @@ mod check;
 #[path = "autodiff/layers.rs"]
 mod layers;
 
-use check::{against_differences, made, param, positions, weigh};
+use check::{made, param, positions, thoroughly, weigh};
 use layers::{attention, cross_entropy, gelu, layer_norm};
 use ogive_graph::{Attention, MapFn, Op, ReduceFn};
 
@@ -15,7 +15,7 @@ fn the_gradient_of_every_element_wise_function_is_its_slope() {
         if f.is_predicate() || matches!(f, MapFn::Cast | MapFn::StopGradient) {
             continue;
         }
-        against_differences(&made(|b| {
+        thoroughly(&made(|b| {
             let (i, j) = (b.axis("i", 2), b.axis("j", 3));
             let mut x = param(b, "x", &[i, j]);
             if matches!(f, MapFn::Log | MapFn::Sqrt | MapFn::Rsqrt | MapFn::Pow) {
@@ -46,7 +46,7 @@ fn the_gradient_of_every_element_wise_function_is_its_slope() {
 fn operands_are_summed_over_the_axes_they_lack() {
     for f in [MapFn::Add, MapFn::Sub, MapFn::Mul, MapFn::Div] {
         for turned in [false, true] {
-            against_differences(&made(|b| {
+            thoroughly(&made(|b| {
                 let (i, j) = (b.axis("i", 2), b.axis("j", 3));
                 let (x, z) = (param(b, "x", &[i, j]), param(b, "z", &[j]));
                 let y = b.map(f, &if turned { [z, x] } else { [x, z] });
@@ -57,7 +57,7 @@ fn operands_are_summed_over_the_axes_they_lack() {
         }
     }
     // Constant along an axis that neither the cotangent nor the other operand has.
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (i, j) = (b.axis("i", 2), b.axis("j", 3));
         let (x, z, s) = (param(b, "x", &[i]), param(b, "z", &[j]), param(b, "s", &[]));
         let y = b.map(MapFn::Add, &[x, z]);
@@ -70,7 +70,7 @@ fn operands_are_summed_over_the_axes_they_lack() {
 
 #[test]
 fn contractions_have_contractions_as_gradients() {
-    let graph = against_differences(&made(|b| {
+    let graph = thoroughly(&made(|b| {
         let (s, m, n, h) = (b.axis("seq", 3), b.axis("model", 2), b.axis("wide", 4), b.axis("head", 2));
         let (x, w, v) = (param(b, "x", &[s, m]), param(b, "w", &[h, m, n]), param(b, "v", &[h, n]));
         let y = b.contract(x, w, &[m]);
@@ -86,7 +86,7 @@ fn contractions_have_contractions_as_gradients() {
 
 #[test]
 fn a_contraction_whose_cotangent_is_constant_reduces_first() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (i, j, k) = (b.axis("i", 2), b.axis("j", 3), b.axis("k", 2));
         let (x, w) = (param(b, "x", &[i, j]), param(b, "w", &[j, k]));
         let y = b.contract(x, w, &[j]);
@@ -96,7 +96,7 @@ fn a_contraction_whose_cotangent_is_constant_reduces_first() {
 
 #[test]
 fn moving_positions_about_moves_gradients_back() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (i, j, k, l) = (b.axis("i", 6), b.axis("j", 2), b.axis("k", 3), b.axis("l", 2));
         let (wide, four, six, fourteen) = (b.axis("wide", 8), b.axis("four", 4), b.axis("six", 6), b.axis("fourteen", 14));
         let x = param(b, "x", &[i, l]);
@@ -114,7 +114,7 @@ fn moving_positions_about_moves_gradients_back() {
 
 #[test]
 fn sums_over_moved_axes_leave_constant_cotangents() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (i, j, k, l) = (b.axis("i", 6), b.axis("j", 2), b.axis("k", 3), b.axis("l", 4));
         let x = param(b, "x", &[i, l]);
         let split = b.add(Op::Split { axis: i, into: vec![j, k] }, &[x]);
@@ -133,7 +133,7 @@ fn sums_over_moved_axes_leave_constant_cotangents() {
 #[test]
 fn extrema_share_their_gradient() {
     for f in [ReduceFn::Max, ReduceFn::Min] {
-        against_differences(&made(|b| {
+        thoroughly(&made(|b| {
             let (i, j) = (b.axis("i", 3), b.axis("j", 4));
             let x = param(b, "x", &[i, j]);
             let y = b.reduce(f, x, &[j]);
@@ -144,7 +144,7 @@ fn extrema_share_their_gradient() {
 
 #[test]
 fn softmax_and_logsumexp_over_several_axes() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (i, j, k) = (b.axis("i", 3), b.axis("j", 2), b.axis("k", 2));
         let x = param(b, "x", &[i, j, k]);
         let p = b.add(Op::Softmax(vec![j, k]), &[x]);
@@ -159,7 +159,7 @@ fn softmax_and_logsumexp_over_several_axes() {
 
 #[test]
 fn gather_and_scatter_are_each_others_transpose() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (v, m, s, t) = (b.axis("vocab", 4), b.axis("model", 2), b.axis("seq", 5), b.axis("bins", 3));
         let (e, tokens) = (param(b, "e", &[v, m]), positions(b, "tokens", &[s]));
         let x = b.add(Op::Gather(v), &[e, tokens]);
@@ -175,7 +175,7 @@ fn gather_and_scatter_are_each_others_transpose() {
 
 #[test]
 fn a_sum_of_gathered_rows_counts_them() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (v, m, s) = (b.axis("vocab", 4), b.axis("model", 2), b.axis("seq", 5));
         let (e, tokens) = (param(b, "e", &[v, m]), positions(b, "tokens", &[s]));
         let x = b.add(Op::Gather(v), &[e, tokens]);
@@ -185,7 +185,7 @@ fn a_sum_of_gathered_rows_counts_them() {
 
 #[test]
 fn a_two_layer_perceptron_with_cross_entropy() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (s, m, f, v) = (b.axis("seq", 3), b.axis("model", 4), b.axis("ff", 5), b.axis("vocab", 4));
         let (x, w1, b1, w2) = (param(b, "x", &[s, m]), param(b, "w1", &[m, f]), param(b, "b1", &[f]), param(b, "w2", &[f, v]));
         let u = b.contract(x, w1, &[m]);
@@ -199,7 +199,7 @@ fn a_two_layer_perceptron_with_cross_entropy() {
 
 #[test]
 fn a_layer_norm_with_gain() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (s, m) = (b.axis("seq", 3), b.axis("model", 4));
         let (x, g) = (param(b, "x", &[s, m]), param(b, "g", &[m]));
         let y = layer_norm(b, x, g, m);
@@ -211,7 +211,7 @@ fn a_layer_norm_with_gain() {
 #[test]
 fn causal_attention_composed_and_in_one() {
     for composed in [true, false] {
-        against_differences(&made(|b| {
+        thoroughly(&made(|b| {
             let (t, s, h, k, v) = (b.axis("seq", 3), b.axis("src", 3), b.axis("head", 2), b.axis("key", 2), b.axis("value", 2));
             let (q, key, val) = (param(b, "q", &[t, h, k]), param(b, "k", &[s, h, k]), param(b, "v", &[s, h, v]));
             let a = Attention { query: t, source: s, key: k, value: v, scale: 0.6, causal: Some(0) };

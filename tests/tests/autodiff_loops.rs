@@ -5,7 +5,7 @@ mod check;
 #[path = "autodiff/layers.rs"]
 mod layers;
 
-use check::{against_differences, made, param, weigh};
+use check::{made, param, thoroughly, weigh};
 use layers::{layer, layer_params};
 use ogive_graph::{Builder, DType, Distribution, Loop, LoopKind, MapFn, Op, Random, Region, Shape, Ty, Value};
 
@@ -24,7 +24,7 @@ fn floats(axes: &[ogive_graph::AxisId]) -> Ty {
 #[test]
 fn a_stack_of_transformer_layers_has_the_gradients_of_its_parameters() {
     for composed in [false, true] {
-        let graph = against_differences(&made(|b| {
+        let graph = thoroughly(&made(|b| {
             let dims = layers::Dims::new(b);
             let depth = b.axis("depth", 3);
             let x = param(b, "x", &[dims.seq, dims.model]);
@@ -44,7 +44,7 @@ fn a_stack_of_transformer_layers_has_the_gradients_of_its_parameters() {
 
 #[test]
 fn a_shared_layer_adds_up_the_gradients_of_its_parameters() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (s, m, depth) = (b.axis("seq", 2), b.axis("model", 3), b.axis("depth", 3));
         let n = b.axis("model", 3);
         let (x, w, bias) = (param(b, "x", &[s, m]), param(b, "w", &[m, n]), param(b, "b", &[m]));
@@ -100,14 +100,14 @@ fn cell(b: &mut Builder<'_>, reverse: bool, use_last: bool) -> Value {
 fn a_scan_of_an_element_wise_cell_in_both_directions() {
     for reverse in [false, true] {
         for use_last in [false, true] {
-            against_differences(&made(|b| cell(b, reverse, use_last)));
+            thoroughly(&made(|b| cell(b, reverse, use_last)));
         }
     }
 }
 
 #[test]
 fn loops_within_loops() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (t, d, n, m) = (b.axis("time", 3), b.axis("depth", 2), b.axis("batch", 2), b.axis("model", 2));
         let (x, h, w, g) = (param(b, "x", &[t, n, m]), param(b, "h", &[n, m]), param(b, "w", &[d, m]), param(b, "g", &[m]));
         let step = floats(&[n, m]);
@@ -135,7 +135,7 @@ fn loops_within_loops() {
 
 #[test]
 fn an_invariant_may_have_the_axis_of_the_loop() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (t, m, n) = (b.axis("time", 3), b.axis("model", 2), b.axis("model", 2));
         let (h, w, all) = (param(b, "h", &[m]), param(b, "w", &[m, n]), param(b, "all", &[t, m]));
         let region = body(b, &[floats(&[m]), floats(&[m]), floats(&[m, n]), floats(&[t, m])], |b, a| {
@@ -155,7 +155,7 @@ fn an_invariant_may_have_the_axis_of_the_loop() {
 
 #[test]
 fn counters_masks_and_random_numbers_are_carried_along() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (t, m) = (b.axis("time", 4), b.axis("model", 3));
         let (x, h) = (param(b, "x", &[t, m]), param(b, "h", &[m]));
         let (count, here) = (b.int(1), b.add(Op::Iota(t), &[]));
@@ -181,7 +181,7 @@ fn counters_masks_and_random_numbers_are_carried_along() {
 
 #[test]
 fn a_carry_that_nothing_reads_and_one_that_swaps() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (t, m) = (b.axis("time", 3), b.axis("model", 2));
         let (x, y, z) = (param(b, "x", &[m]), param(b, "y", &[m]), param(b, "z", &[t, m]));
         let carry = floats(&[m]);
@@ -200,7 +200,7 @@ fn a_carry_that_nothing_reads_and_one_that_swaps() {
 
 #[test]
 fn a_plain_sum_of_collected_values_has_a_constant_cotangent() {
-    against_differences(&made(|b| {
+    thoroughly(&made(|b| {
         let (t, m) = (b.axis("time", 3), b.axis("model", 2));
         let (x, w) = (param(b, "x", &[t, m]), param(b, "w", &[m]));
         let h = param(b, "h", &[m]);

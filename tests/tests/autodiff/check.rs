@@ -1,5 +1,6 @@
 //! Compares derivatives with finite differences, on the interpreter in double precision.
 
+use ogive_graph::autodiff::forward::jvp;
 use ogive_graph::autodiff::reverse::gradients;
 use ogive_graph::verify::verify;
 use ogive_graph::{AxisId, Builder, DType, Graph, Op, Output, Port, Shape, Ty, Value};
@@ -133,6 +134,61 @@ pub fn against_differences(made: &Made) -> Graph {
         }
     }
     found.graph
+}
+
+/// Checks first and second derivatives in reverse, and that forward mode agrees with reverse mode.
+pub fn thoroughly(made: &Made) -> Graph {
+    let graph = against_differences(made);
+    against_differences(&gradient_weighed(made));
+    forward_agrees(made);
+    graph
+}
+
+/// A scalar made of all gradients.
+fn gradient_weighed(made: &Made) -> Made {
+    let wrt: Vec<Value> = ports(&made.graph).into_iter().filter(|p| p.2.dtype == DType::F64).map(|p| p.0).collect();
+    let mut found = gradients(&made.graph, made.value, &wrt).unwrap();
+    let mut b = Builder::over(&mut found.graph.axes, found.graph.region);
+    let zero = b.float(0.0, DType::F64);
+    let value = found.cotangents.into_iter().flatten().fold(zero, |sum, c| {
+        let part = weigh(&mut b, c);
+        b.map(ogive_graph::MapFn::Add, &[sum, part])
+    });
+    found.graph.region = b.region;
+    Made { graph: found.graph, value }
+}
+
+/// Checks that the tangent of `value` is the product of the gradients with the tangents of the parameters.
+pub fn forward_agrees(made: &Made) {
+    let mut graph = made.graph.clone();
+    let params: Vec<_> = ports(&graph).into_iter().filter(|p| p.2.dtype == DType::F64).collect();
+    let mut b = Builder::over(&mut graph.axes, std::mem::take(&mut graph.region));
+    let directions: Vec<(Value, Value)> =
+        params.iter().map(|(v, port, _)| (*v, param(&mut b, &format!("d.{}", port.name), &port.order))).collect();
+    graph.region = b.region;
+    let wrt: Vec<Value> = params.iter().map(|p| p.0).collect();
+    let mut back = gradients(&graph, made.value, &wrt).unwrap();
+    let mut b = Builder::over(&mut back.graph.axes, back.graph.region);
+    let mut expected = b.float(0.0, DType::F64);
+    for ((_, direction), cotangent) in directions.iter().zip(back.cotangents) {
+        let Some(cotangent) = cotangent else { continue };
+        let product = b.map(ogive_graph::MapFn::Mul, &[*direction, cotangent]);
+        let axes = b.shape(product).axes().to_vec();
+        let sum = b.reduce(ogive_graph::ReduceFn::Sum, product, &axes);
+        expected = b.map(ogive_graph::MapFn::Add, &[expected, sum]);
+    }
+    back.graph.region = b.region;
+    let ahead = jvp(&graph, &directions, &[made.value]).unwrap();
+    let mut store = store(&graph);
+    let expected = run(&back.graph, &[made.value, expected], &mut store);
+    let values: Vec<Value> = std::iter::once(ahead.values[made.value.index()]).chain(ahead.tangents[0]).collect();
+    let mut found = run(&ahead.graph, &values, &mut store);
+    found.resize(2, vec![0.0]);
+    for (a, b) in expected.iter().zip(&found) {
+        let error = (a[0] - b[0]).abs() / (1.0 + a[0].abs());
+        let same = a[0].to_bits() == b[0].to_bits() || a[0].is_nan() && b[0].is_nan();
+        assert!(same || error < 1e-9, "{expected:?} against {found:?}\n{}", ogive_graph::text::print_plain(&ahead.graph));
+    }
 }
 
 /// Where cell `i` of a tensor with dims `from` lies when they are ordered as `to`.

@@ -7,11 +7,13 @@
 mod activity;
 mod cut;
 mod emit;
+pub mod forward;
 mod loops;
 mod map;
 mod residuals;
 pub mod reverse;
 mod rules;
+mod tangent;
 
 use crate::entity::Value;
 use crate::graph::Graph;
@@ -23,6 +25,17 @@ pub struct Gradients {
     pub graph: Graph,
     /// For each value asked for, its cotangent with the same type; `None` where nothing flows.
     pub cotangents: Vec<Option<Value>>,
+}
+
+/// A graph with tangents.
+#[derive(Clone, Debug)]
+pub struct Tangents {
+    /// A graph that computes what the old one does, and tangents. Its outputs are those of the old one.
+    pub graph: Graph,
+    /// For each value of the old graph, what stands for it. (For an operation with several results, look at its projections.)
+    pub values: Vec<Value>,
+    /// For each value asked for, its tangent with the same type; `None` where nothing arrives.
+    pub tangents: Vec<Option<Value>>,
 }
 
 /// Why there is no derivative.
@@ -45,15 +58,5 @@ pub enum GradError {
         value: u32,
         /// The number of the tangent or cotangent.
         direction: u32,
-    },
-    /// An operation whose derivative is not known.
-    #[error("no derivative of {what} (in `{path}` line {line})")]
-    Unsupported {
-        /// The operation, in words.
-        what: &'static str,
-        /// Instance path of the operation.
-        path: String,
-        /// Line in the spec.
-        line: u32,
     },
 }

@@ -144,7 +144,7 @@ impl Sweep<'_> {
     }
 
     /// Applies the rules of the nodes in the range, the last first; notes the cotangents of the keys of `totals`.
-    fn back(&mut self, range: Range<usize>, totals: &mut BTreeMap<Value, Option<Value>>) -> Result<(), GradError> {
+    pub(super) fn back(&mut self, range: Range<usize>, totals: &mut BTreeMap<Value, Option<Value>>) -> Result<(), GradError> {
         for index in range.rev() {
             let value = Value(index as u32);
             self.b.origin = self.b.region.node(value).origin.clone();
@@ -163,13 +163,6 @@ impl Sweep<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Applies the rules of nodes appended since `start` that compute what an old node computes, for their cotangents given so far.
-    pub(super) fn back_over_new(&mut self, start: usize) -> Result<(), GradError> {
-        let end = self.b.region.nodes.len();
-        self.note_new();
-        self.back(start..end, &mut BTreeMap::new())
     }
 
     /// Extends the activity table over nodes appended so far.

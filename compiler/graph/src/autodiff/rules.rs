@@ -4,10 +4,13 @@ use super::GradError;
 use super::emit;
 use super::map;
 use super::reverse::Sweep;
+use crate::build::Builder;
 use crate::entity::{AxisId, Value};
+use crate::expand;
 use crate::graph::Node;
 use crate::op::{Attention, MapFn, Op, ReduceFn};
 use crate::shape::Shape;
+use std::collections::BTreeMap;
 
 impl Sweep<'_> {
     /// Gives the inputs of node `y` their share of the cotangents of its results.
@@ -70,8 +73,14 @@ impl Sweep<'_> {
 
     fn joint_rule(&mut self, y: Value, node: &Node, dys: &[Option<Value>]) -> Result<(), GradError> {
         match &node.op {
-            Op::Attend(attention) => self.attend(y, attention, node, dys),
-            Op::AttendGrad(_) => Err(unsupported("the gradient of attention", node)),
+            Op::Attend(a) => match *dys {
+                [Some(dmix), None] => {
+                    self.attend(y, a, node, dmix);
+                    Ok(())
+                }
+                _ => self.written_out(dys, |b| expand::attend(b, a, &node.inputs).to_vec()),
+            },
+            Op::AttendGrad(a) => self.written_out(dys, |b| expand::attend_grad(b, a, &node.inputs).to_vec()),
             Op::Loop(l) => self.loop_rule(y, node, l, dys),
             _ => Ok(()),
         }
@@ -177,11 +186,7 @@ impl Sweep<'_> {
         Some(emit::mul(b, y, difference))
     }
 
-    fn attend(&mut self, y: Value, attention: &Attention, node: &Node, dys: &[Option<Value>]) -> Result<(), GradError> {
-        if dys[1].is_some() {
-            return Err(unsupported("the log sum exp of attention", node));
-        }
-        let Some(dmix) = dys[0] else { return Ok(()) };
+    fn attend(&mut self, y: Value, attention: &Attention, node: &Node, dmix: Value) {
         let [mix, lse] = emit::results(&mut self.b, y);
         let full = self.b.shape(mix).clone();
         let dmix = emit::spread(&mut self.b, dmix, &full);
@@ -190,10 +195,19 @@ impl Sweep<'_> {
         for (x, dx) in [q, k, v].into_iter().zip(grads) {
             self.give(x, dx);
         }
-        Ok(())
     }
-}
 
-fn unsupported(what: &'static str, node: &Node) -> GradError {
-    GradError::Unsupported { what, path: node.origin.path.to_string(), line: node.origin.line }
+    /// Computes the results of an operation once more in operations that have rules, and goes back through those.
+    fn written_out(&mut self, dys: &[Option<Value>], build: impl FnOnce(&mut Builder<'_>) -> Vec<Value>) -> Result<(), GradError> {
+        let start = self.b.region.nodes.len();
+        let results = build(&mut self.b);
+        let end = self.b.region.nodes.len();
+        self.note_new();
+        for (&result, dy) in results.iter().zip(dys) {
+            if let Some(dy) = *dy {
+                self.give(result, dy);
+            }
+        }
+        self.back(start..end, &mut BTreeMap::new())
+    }
 }
