@@ -4,12 +4,15 @@
 
 pub mod autodiff;
 pub mod build;
+pub mod cse;
 pub mod dce;
 pub mod decompose;
 pub mod entity;
 pub mod expand;
+mod fold;
 pub mod fuse;
 pub mod graph;
+pub mod hoist;
 pub mod infer;
 pub mod kernel;
 mod lex;
@@ -23,6 +26,7 @@ mod rewrite;
 pub mod sample;
 pub mod schedule;
 pub mod shape;
+pub mod simplify;
 pub mod text;
 pub mod verify;
 

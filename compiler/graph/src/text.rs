@@ -46,6 +46,13 @@ pub fn node_line(labels: &[String], value: Value, node: &Node) -> String {
     p.out
 }
 
+/// One node with all of its body, without origins.
+pub(crate) fn node_text(labels: &[String], node: &Node) -> String {
+    let mut p = Printer { labels, origins: false, out: String::new() };
+    p.region(&Region { nodes: vec![node.clone()], results: Vec::new() }, 0);
+    p.out
+}
+
 /// What each axis is called in the text: its name, and from the second of a name on, a number.
 pub fn labels(axes: &[Axis]) -> Vec<String> {
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
