@@ -1,5 +1,7 @@
 //! Softmax and log sum exp as element-wise and reduction nodes, which fuse with what surrounds them.
 //!
+//! Stops of gradients go as well: differentiation is over.
+//!
 //! With m = max(x): softmax(x) = exp(x - m) / sum(exp(x - m)); logsumexp(x) = m + log(sum(exp(x - m))).
 
 use crate::build::Builder;
@@ -8,7 +10,7 @@ use crate::graph::{Graph, Node};
 use crate::op::{MapFn, Op, ReduceFn};
 use crate::rewrite::{self, New, Rewrite};
 
-/// Replaces every `Softmax` and `LogSumExp`, in loop bodies too.
+/// Replaces every `Softmax`, `LogSumExp` and `StopGradient`, in loop bodies too.
 pub fn decompose(graph: &Graph) -> Graph {
     rewrite::graph(graph, &mut Decompose)
 }
@@ -29,6 +31,7 @@ impl Rewrite for Decompose {
                 let log = b.map(MapFn::Log, &[sum]);
                 b.map(MapFn::Add, &[max, log])
             }
+            Op::Map(MapFn::StopGradient) => node.inputs[0],
             _ => b.region.push(node),
         })
     }

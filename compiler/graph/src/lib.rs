@@ -4,12 +4,14 @@
 
 pub mod autodiff;
 pub mod build;
+pub mod cost;
 pub mod cse;
 pub mod dce;
 pub mod decompose;
 pub mod entity;
 pub mod expand;
 mod fold;
+pub mod formula;
 pub mod fuse;
 pub mod graph;
 pub mod hoist;
@@ -19,6 +21,7 @@ mod lex;
 pub mod memory;
 pub mod op;
 pub mod parse;
+pub mod pipeline;
 pub mod plan;
 mod positions;
 pub mod recognise;

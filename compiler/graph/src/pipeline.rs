@@ -1,0 +1,184 @@
+//! The passes, in order, and what runs them.
+//!
+//! [`FORWARD`] prepares a lowered graph: attention is recognised once constants are folded and before hoisting could carry a mask out of
+//! its loop. Whoever wants gradients differentiates its result. [`BACKEND`] then prepares either kind of graph for `fuse`: softmax becomes
+//! nodes that fuse, stops of gradients have done their work, and what differentiation wrote twice becomes one.
+
+use crate::cse::cse;
+use crate::dce::dce;
+use crate::decompose::decompose;
+use crate::graph::{Graph, Region};
+use crate::hoist::hoist;
+use crate::op::Op;
+use crate::recognise::recognise;
+use crate::simplify::simplify;
+use crate::text::print;
+use crate::verify::{VerifyError, verify};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// A function from graph to graph.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// The word for it in messages and traces.
+    pub name: &'static str,
+    /// The pass.
+    pub run: fn(&Graph) -> Graph,
+}
+
+const fn pass(name: &'static str, run: fn(&Graph) -> Graph) -> Pass {
+    Pass { name, run }
+}
+
+/// From lowering to differentiation.
+pub const FORWARD: &[Pass] = &[
+    pass("simplify", simplify),
+    pass("cse", cse),
+    pass("recognise", recognise),
+    pass("simplify", simplify),
+    pass("hoist", hoist),
+    pass("cse", cse),
+    pass("dce", dce),
+];
+
+/// From differentiation (or none) to fusion.
+pub const BACKEND: &[Pass] = &[
+    pass("simplify", simplify),
+    pass("decompose", decompose),
+    pass("cse", cse),
+    pass("hoist", hoist),
+    pass("simplify", simplify),
+    pass("cse", cse),
+    pass("dce", dce),
+];
+
+/// How long a pass took and what it left.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// The pass.
+    pub pass: &'static str,
+    /// Wall time, without verification.
+    pub time: Duration,
+    /// Nodes after it, in all regions.
+    pub nodes: usize,
+}
+
+/// A pass that broke the graph: a fault in ogive.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The pass; `input` where the graph was broken before any.
+    pub pass: &'static str,
+    /// What is wrong.
+    pub errors: Vec<VerifyError>,
+    /// Message of a pass that panicked.
+    pub panic: Option<String>,
+    /// Text of the graph that the pass was given.
+    pub before: String,
+    /// Text of the graph that it gave, where it gave one.
+    pub after: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a fault in ogive: after `{}`", self.pass)?;
+        if let Some(panic) = &self.panic {
+            write!(f, ", which stopped: {panic}")?;
+        }
+        for error in &self.errors {
+            write!(f, "\n  {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs passes one after another; with `check`, the graph is verified before the first and after each.
+///
+/// # Errors
+/// The first pass after which the graph is not well formed, or that panicked.
+pub fn run(graph: &Graph, passes: &[Pass], check: bool) -> Result<(Graph, Vec<Timing>), Box<Failure>> {
+    if check && let Err(errors) = verify(graph) {
+        let before = print(graph);
+        return Err(Box::new(Failure { pass: "input", errors, panic: None, after: before.clone(), before }));
+    }
+    let mut now = graph.clone();
+    let mut timings = Vec::with_capacity(passes.len());
+    for pass in passes {
+        let start = Instant::now();
+        let next = match catch_unwind(AssertUnwindSafe(|| (pass.run)(&now))) {
+            Ok(next) => next,
+            Err(payload) => {
+                let message = payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
+                let panic = Some(message.unwrap_or_else(|| "no message".into()));
+                return Err(Box::new(Failure { pass: pass.name, errors: Vec::new(), panic, before: print(&now), after: String::new() }));
+            }
+        };
+        let time = start.elapsed();
+        if check && let Err(errors) = verify(&next) {
+            return Err(Box::new(Failure { pass: pass.name, errors, panic: None, before: print(&now), after: print(&next) }));
+        }
+        timings.push(Timing { pass: pass.name, time, nodes: count(&next.region) });
+        now = next;
+    }
+    Ok((now, timings))
+}
+
+/// Nodes of a region and of the bodies in it.
+pub fn count(region: &Region) -> usize {
+    let inner = region.nodes.iter().map(|n| if let Op::Loop(l) = &n.op { count(&l.body) } else { 0 });
+    region.nodes.len() + inner.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{sample, shape::Ty};
+
+    #[test]
+    fn both_lists_keep_every_sample_well_formed() {
+        for seed in 0..200 {
+            let graph = sample::graph(seed, 60);
+            let (forward, timings) = run(&graph, FORWARD, true).unwrap_or_else(|f| panic!("{seed}: {f}\n{}\n{}", f.before, f.after));
+            assert_eq!(timings.len(), FORWARD.len());
+            let (backend, _) = run(&forward, BACKEND, true).unwrap_or_else(|f| panic!("{seed}: {f}\n{}\n{}", f.before, f.after));
+            let text = print(&backend);
+            assert!(!text.contains("softmax") && !text.contains("stop_gradient"));
+            assert_eq!(print(&run(&forward, BACKEND, false).unwrap().0), text, "the same twice");
+        }
+    }
+
+    fn breaks(graph: &Graph) -> Graph {
+        let mut graph = graph.clone();
+        if let Some(node) = graph.region.nodes.last_mut() {
+            node.ty = Ty::scalar(crate::DType::Bool);
+        }
+        graph
+    }
+
+    fn stops(_: &Graph) -> Graph {
+        panic!("a fault in ogive: on purpose")
+    }
+
+    #[test]
+    fn a_pass_that_breaks_the_graph_is_named_with_the_graph_before_and_after() {
+        let graph = crate::parse::parse("axis a = 2\n%0 = iota a : i32[a]\n").unwrap();
+        let failure = run(&graph, &[pass("cse", cse), pass("spoil", breaks)], true).unwrap_err();
+        assert_eq!(failure.pass, "spoil");
+        assert!(failure.before.contains("i32[a]") && failure.after.contains("bool[]"));
+        assert!(failure.to_string().contains("after `spoil`\n  %0: recorded as bool[]"));
+    }
+
+    #[test]
+    fn a_pass_that_panics_is_named() {
+        let failure = run(&Graph::default(), &[pass("stop", stops)], true).unwrap_err();
+        assert_eq!(failure.to_string(), "a fault in ogive: after `stop`, which stopped: a fault in ogive: on purpose");
+    }
+
+    #[test]
+    fn a_broken_input_is_not_blamed_on_a_pass() {
+        let graph = crate::parse::parse("%0 = neg %0 : f32[]\n").unwrap();
+        assert_eq!(run(&graph, FORWARD, true).unwrap_err().pass, "input");
+    }
+}
