@@ -3,14 +3,18 @@
 pub mod codes;
 pub mod diag;
 pub mod elaborate;
+pub mod explain;
 pub mod hir;
 pub mod lower;
 pub mod parse;
 pub mod render;
+mod resolve;
 pub mod source;
+pub mod spec;
 pub mod suggest;
 pub mod syntax;
 
 pub use diag::{Diagnostic, Diagnostics, Label, Severity};
 pub use elaborate::Settings;
+pub use spec::{ItemId, Loader, NoImports, Spec};
 pub use source::{FileId, Source, Sources, Span};

@@ -6,7 +6,8 @@
 
 use pest::Parser;
 
-use crate::diag::Diagnostics;
+use crate::codes;
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::source::{FileId, Span};
 use crate::syntax::File;
 
@@ -35,6 +36,11 @@ pub fn parse(file: FileId, text: &str, out: &mut Diagnostics) -> File {
         out.push(tokens::too_large(file, text.len()));
         return File::default();
     }
+    if let Some(at) = text.bytes().position(|b| b == 0) {
+        let start = u32::try_from(at).unwrap_or(u32::MAX);
+        out.push(not_text(Span { file, start, end: start }, Some(0)));
+        return File::default();
+    }
     let (tokens, verdict) = tokens::scan(file, text, out);
     if verdict == tokens::Verdict::Refused {
         return File::default();
@@ -47,6 +53,15 @@ pub fn parse(file: FileId, text: &str, out: &mut Diagnostics) -> File {
     }
     let tokens: Vec<_> = tokens.into_iter().filter(|t| t.kind != tokens::Kind::Comment).collect();
     recover::file(&mut reader, &tokens)
+}
+
+/// The diagnostic for bytes that are not text.
+pub(crate) fn not_text(at: Span, byte: Option<u8>) -> Diagnostic {
+    let message = match byte {
+        Some(byte) => format!("a spec is UTF-8 text, here is the byte 0x{byte:02x}"),
+        None => "a spec is UTF-8 text, this file is not".to_owned(),
+    };
+    Diagnostic::error(codes::syntax::NOT_TEXT, message, at, "not text").help("save the file as UTF-8, or name another file")
 }
 
 /// Makes the tree from what the grammar matched.
