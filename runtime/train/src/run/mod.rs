@@ -1,4 +1,18 @@
 //! The loop and what it leaves behind: run folder, metrics, TensorBoard events, checkpoints.
 
 pub mod checkpoint;
+mod error;
+mod evaluate;
+mod fit;
+pub mod folder;
+mod health;
+mod metrics;
+mod observer;
 pub mod tensorboard;
+mod trainer;
+
+pub use error::RunError;
+pub use evaluate::{Evaluation, Evaluator};
+pub use folder::{DataLock, Lock, RunFolder, read_lock, read_spec, read_tokenizer};
+pub use observer::{Event, Observer, Silent, StepReport};
+pub use trainer::{End, Finished, RunOptions, Trainer};

@@ -1,0 +1,125 @@
+//! Why a run cannot start or go on.
+
+use super::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::optimizer::StepError;
+use ogive_runtime::ExecError;
+use ogive_runtime::files::FileError;
+use std::path::{Path, PathBuf};
+
+/// Why a run cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder holds a run already.
+    #[error("`{}` holds a run already", .0.display())]
+    Exists(PathBuf),
+    /// The folder holds no run.
+    #[error("`{}` holds no run: it has no `lock.json`", .0.display())]
+    NoRun(PathBuf),
+    /// Another process trains there.
+    #[error("another process trains in `{}`", .0.display())]
+    Busy(PathBuf),
+    /// A lock file that cannot be understood.
+    #[error("`{}` cannot be understood: {why}", .path.display())]
+    BadLock { path: PathBuf, why: String },
+    /// The system says no.
+    #[error("cannot write `{}`: {why}", .path.display())]
+    Write { path: PathBuf, why: std::io::Error },
+    /// The system says no.
+    #[error("cannot read `{}`: {why}", .path.display())]
+    Read { path: PathBuf, why: std::io::Error },
+    /// A run that would not go on as it began.
+    #[error("the run cannot go on as it began: {0}")]
+    Changed(String),
+    /// A loss or gradient that is no number.
+    #[error("step {step}: the {what} is not finite{}", .place.as_ref().map_or_else(String::new, |p| format!("; first in {p}")))]
+    NonFinite { step: u64, what: &'static str, place: Option<String> },
+    /// The model does not fit.
+    #[error("the run needs {needed} bytes; {available} are available. Largest: {}", .largest.join(", "))]
+    WillNotFit { needed: u64, available: u64, largest: Vec<String> },
+    /// A batch that micro-batches do not divide.
+    #[error("a batch of {batch} does not fall into {accumulate} equal parts")]
+    Uneven { batch: u64, accumulate: u64 },
+    /// A part of the data without a context to evaluate on.
+    #[error("the {0} split has no context to evaluate on")]
+    NoContext(&'static str),
+    /// The evaluation graph cannot be made.
+    #[error("a fault in ogive: the evaluation graph cannot be made: {0}")]
+    Lowering(String),
+    /// Data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Checkpoints.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Files.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The step cannot be made.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The executor.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+}
+
+impl RunError {
+    /// The exit code of the command line: 3 will not fit, 4 bad data or checkpoint, 5 non-finite training, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            RunError::WillNotFit { .. } | RunError::Exec(ExecError::Memory { .. }) => 3,
+            RunError::NonFinite { .. } => 5,
+            RunError::Exists(_) | RunError::Busy(_) | RunError::Uneven { .. } => 2,
+            RunError::NoRun(_)
+            | RunError::BadLock { .. }
+            | RunError::Write { .. }
+            | RunError::Read { .. }
+            | RunError::Changed(_)
+            | RunError::NoContext(_)
+            | RunError::Data(_)
+            | RunError::Checkpoint(_)
+            | RunError::File(_) => 4,
+            RunError::Lowering(_) | RunError::Step(_) | RunError::Exec(_) => 1,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            RunError::Exists(_) => "arch::run::exists",
+            RunError::NoRun(_) => "arch::run::none",
+            RunError::Busy(_) => "arch::run::busy",
+            RunError::BadLock { .. } => "arch::run::bad_lock",
+            RunError::Write { .. } => "arch::run::write",
+            RunError::Read { .. } => "arch::run::read",
+            RunError::Changed(_) => "arch::run::changed",
+            RunError::NonFinite { .. } => "arch::run::non_finite",
+            RunError::WillNotFit { .. } | RunError::Exec(ExecError::Memory { .. }) => "arch::plan::memory",
+            RunError::Uneven { .. } => "arch::run::uneven",
+            RunError::NoContext(_) => "arch::data::no_context",
+            RunError::Lowering(_) => "arch::internal::lowering",
+            RunError::Data(e) => e.code(),
+            RunError::Checkpoint(e) => e.code(),
+            RunError::File(_) => "arch::run::file",
+            RunError::Step(_) => "arch::grad::step",
+            RunError::Exec(_) => "arch::device::execute",
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            RunError::Exists(_) => Some("`ogive resume FOLDER` goes on with it; name another folder with `--out` to start anew"),
+            RunError::WillNotFit { .. } => Some("make the batch smaller (`--set budget.batch=4`), or sum micro-batches (`accumulate: 4`)"),
+            RunError::NonFinite { .. } => Some("lower the learning rate, warm up longer, or clip the gradient (`clip: 1`)"),
+            RunError::Uneven { .. } => Some("`accumulate:` divides the batch of the budget"),
+            RunError::Data(e) => e.help(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
+        let path = path.to_owned();
+        move |why| RunError::Write { path, why }
+    }
+}

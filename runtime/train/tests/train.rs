@@ -1,0 +1,202 @@
+//! Training through the interpreter: the loss falls, a resumed run is the unbroken run, and what goes wrong is said.
+
+mod common;
+
+use common::{Check, optimizer, options, problem, trainer};
+use ogive_lang::hir::experiment::{Claim, OptimizerKind, Quantity, Relation, Split};
+use ogive_runtime::{Data, Interpreter};
+use ogive_train::run::checkpoint::{self, State};
+use ogive_train::run::{End, Event, Observer, RunError, RunFolder, Silent, Trainer};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static GO: AtomicBool = AtomicBool::new(false);
+
+/// Raises a flag after a step.
+struct Raise(u64, std::sync::Arc<AtomicBool>);
+impl Observer for Raise {
+    fn on(&mut self, event: &Event<'_>) {
+        if let Event::Step { report, .. } = event
+            && report.step == self.0
+        {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Every tensor's bits by name.
+fn bits(trainer: &Trainer<'_>) -> BTreeMap<String, Vec<u32>> {
+    let floats = |data: &Data| match data {
+        Data::F32(v) => v.iter().map(|x| x.to_bits()).collect(),
+        other => panic!("{:?}", other.dtype()),
+    };
+    trainer.store().tensors.iter().map(|(name, tensor)| (name.clone(), floats(&tensor.data))).collect()
+}
+
+/// Lines of `metrics.jsonl` without what a clock says.
+fn metrics(folder: &Path) -> Result<Vec<serde_json::Value>, Box<dyn std::error::Error>> {
+    let text = std::fs::read_to_string(folder.join("run/metrics.jsonl"))?;
+    let mut lines: Vec<serde_json::Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    for line in &mut lines {
+        if let Some(object) = line.as_object_mut() {
+            object.remove("tokens_per_second");
+            object.remove("seconds");
+        }
+    }
+    Ok(lines)
+}
+
+#[test]
+fn the_loss_falls_with_every_optimizer_and_claims_are_checked() -> Check {
+    for kind in [OptimizerKind::Sgd, OptimizerKind::Adam, OptimizerKind::AdamW] {
+        let folder = tempfile::tempdir()?;
+        let mut problem = problem(folder.path(), optimizer(kind), 60)?;
+        if kind == OptimizerKind::Sgd {
+            problem.optimizer.lr.rate = 0.5;
+        }
+        let measured = Quantity::Measured { split: Split::Validation, metric: "bits_per_byte".into() };
+        let (relation, right) = (Relation::Less, Quantity::Number(4.2));
+        problem.claims.push(Claim { text: "bits".into(), left: measured, relation, right, span: Default::default() });
+        let mut trainer = trainer(folder.path(), problem)?;
+        let before = trainer.evaluate(Split::Validation)?;
+        let end = trainer.run(&mut Silent, &GO)?;
+        let after = &end.evaluations[&Split::Validation];
+        assert!(after.loss() < before.loss() - 0.5, "{kind:?}: {} to {}", before.loss(), after.loss());
+        assert_eq!((end.end, end.step), (End::Complete, 60));
+        assert!(end.claims[0].holds, "{kind:?}: {:?}", end.claims);
+        let bits = after.get("bits_per_token").ok_or("no bits")?;
+        assert!((bits - after.loss() / std::f64::consts::LN_2).abs() < 1e-5);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_resumed_run_is_the_unbroken_run_bit_for_bit() -> Check {
+    for (accumulate, ema) in [(1, None), (1, Some(0.95)), (4, Some(0.95))] {
+        let settings = || ogive_lang::hir::experiment::Optimizer { accumulate, ema, ..optimizer(OptimizerKind::AdamW) };
+        let (whole, broken) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let mut unbroken = trainer(whole.path(), problem(whole.path(), settings(), 25)?)?;
+        unbroken.run(&mut Silent, &GO)?;
+
+        // The process is gone at step 17: what was written after the checkpoint of step 10 must not matter.
+        let mut first = trainer(broken.path(), problem(broken.path(), settings(), 25)?)?;
+        let flag = std::sync::Arc::new(AtomicBool::new(false));
+        let end = first.run(&mut Raise(17, flag.clone()), &flag)?;
+        assert_eq!((end.end, end.step), (End::Interrupted, 17));
+        drop(first);
+        std::fs::remove_dir_all(end.checkpoint)?;
+        let run = RunFolder::open(&broken.path().join("run"))?;
+        let (from, skipped) = checkpoint::latest(&run.checkpoints())?;
+        assert!(from.ends_with("step-10") && skipped.is_empty());
+        let again = problem(broken.path(), settings(), 25)?;
+        let mut resumed = Trainer::resume(again, &Interpreter, options(), run, &from)?;
+        assert_eq!(resumed.steps_taken(), 10);
+        resumed.run(&mut Silent, &GO)?;
+
+        let lasting =
+            |bits: BTreeMap<String, Vec<u32>>| bits.into_iter().filter(|(n, _)| !n.starts_with("accumulated.")).collect::<Vec<_>>();
+        assert_eq!(lasting(bits(&unbroken)), lasting(bits(&resumed)));
+        assert_eq!(metrics(whole.path())?, metrics(broken.path())?);
+        let state = |folder: &Path| -> Result<State, Box<dyn std::error::Error>> {
+            let state = checkpoint::verify(&folder.join("run/checkpoints/step-25"))?;
+            Ok(State { seconds: 0.0, metrics: 0, ..state })
+        };
+        assert_eq!(state(whole.path())?, state(broken.path())?);
+    }
+    Ok(())
+}
+
+#[test]
+fn micro_batches_give_the_step_of_the_whole_batch() -> Check {
+    let folder = tempfile::tempdir()?;
+    let mut norms = Vec::new();
+    for accumulate in [1, 2, 8] {
+        let mut problem =
+            problem(folder.path(), ogive_lang::hir::experiment::Optimizer { accumulate, ..optimizer(OptimizerKind::AdamW) }, 3)?;
+        // Random masks belong to the micro-batch, so the graph without them is compared.
+        problem.training = common::bigram(8 / accumulate, problem.data.vocab, 6, false);
+        let sub = folder.path().join(format!("a{accumulate}"));
+        std::fs::create_dir(&sub)?;
+        let mut trainer = trainer(&sub, problem)?;
+        let report = trainer.step()?;
+        norms.push((report.loss, report.gradient_norm));
+    }
+    for (loss, norm) in &norms[1..] {
+        assert!((loss - norms[0].0).abs() < 1e-5 && (norm - norms[0].1).abs() < 1e-5, "{norms:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_moving_average_is_what_is_evaluated() -> Check {
+    let folder = tempfile::tempdir()?;
+    let settings = ogive_lang::hir::experiment::Optimizer { ema: Some(0.999), ..optimizer(OptimizerKind::Adam) };
+    let mut trainer = trainer(folder.path(), problem(folder.path(), settings, 10)?)?;
+    for _ in 0..10 {
+        trainer.step()?;
+    }
+    let bits = bits(&trainer);
+    assert_ne!(bits["embed"], bits["ema.embed"]);
+    trainer.evaluate(Split::Validation)?;
+    assert_eq!(bits, self::bits(&trainer), "evaluation must leave the store as it was");
+    Ok(())
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_before_it_spoils_the_weights() -> Check {
+    let folder = tempfile::tempdir()?;
+    let mut problem = problem(folder.path(), optimizer(OptimizerKind::AdamW), 100)?;
+    problem.optimizer.kind = OptimizerKind::Sgd;
+    problem.optimizer.momentum = 0.0;
+    problem.optimizer.clip = None;
+    problem.optimizer.lr.rate = 1e30;
+    let mut trainer = trainer(folder.path(), problem)?;
+    let error = trainer.run(&mut Silent, &GO).err().ok_or("it ran through")?;
+    let RunError::NonFinite { step, place, .. } = &error else { return Err(error.into()) };
+    assert_eq!(error.exit_code(), 5);
+    assert_eq!(trainer.steps_taken(), step - 1);
+    assert!(place.as_ref().is_some_and(|p| p.contains("the model")), "{place:?}");
+    for (name, values) in bits(&trainer) {
+        assert!(values.iter().all(|&b| f32::from_bits(b).is_finite()), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn other_data_another_seed_or_another_graph_is_no_continuation() -> Check {
+    let folder = tempfile::tempdir()?;
+    let mut trainer = trainer(folder.path(), problem(folder.path(), optimizer(OptimizerKind::AdamW), 5)?)?;
+    let from = trainer.run(&mut Silent, &GO)?.checkpoint;
+    drop(trainer);
+    let resume = |change: &dyn Fn(&mut ogive_train::problem::Problem)| -> Result<String, Box<dyn std::error::Error>> {
+        let mut problem = problem(folder.path(), optimizer(OptimizerKind::AdamW), 5)?;
+        change(&mut problem);
+        let run = RunFolder::open(&folder.path().join("run"))?;
+        let error = Trainer::resume(problem, &Interpreter, options(), run, &from).err().ok_or("it resumed")?;
+        assert_eq!(error.exit_code(), 4);
+        Ok(error.to_string())
+    };
+    assert!(resume(&|p| p.budget.seed = 6)?.contains("the seed"));
+    assert!(resume(&|p| p.data.fingerprint = "0".into())?.contains("the data"));
+    let other = resume(&|p| p.training = common::bigram(8, p.data.vocab, 7, true))?;
+    assert!(other.contains("`embed`") && other.contains("model: 6") && other.contains("model: 7"), "{other}");
+    let state = resume(&|p| p.optimizer.kind = OptimizerKind::Sgd)?;
+    assert!(state.contains("adam.m.bias") && state.contains("sgd.v.bias"), "{state}");
+    let lines = metrics(folder.path())?.len();
+    assert_eq!(lines, 6, "a refused resumption cuts nothing off");
+    Ok(())
+}
+
+#[test]
+fn one_run_at_a_time_trains_in_a_folder() -> Check {
+    let folder = tempfile::tempdir()?;
+    let trainer = trainer(folder.path(), problem(folder.path(), optimizer(OptimizerKind::Sgd), 5)?)?;
+    let path = folder.path().join("run");
+    assert!(matches!(RunFolder::open(&path), Err(RunError::Busy(_))));
+    assert!(matches!(RunFolder::create(&path), Err(RunError::Exists(_))));
+    drop(trainer);
+    assert!(RunFolder::open(&path).is_ok());
+    assert!(matches!(RunFolder::open(folder.path()), Err(RunError::NoRun(_))));
+    Ok(())
+}
