@@ -2,10 +2,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is this crate's work")]
 
 mod args;
+mod backends;
 mod commands;
 mod exit;
 mod load;
 mod output;
+mod which;
 
 use clap::Parser;
 use exit::Exit;

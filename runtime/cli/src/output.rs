@@ -93,6 +93,15 @@ pub(crate) fn bytes(n: u64) -> String {
 
 /// A table with a header, columns padded; the first column to the left, the others to the right.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    aligned(rows, true)
+}
+
+/// A table with a header, all columns to the left.
+pub(crate) fn table_left(rows: &[Vec<String>]) -> String {
+    aligned(rows, false)
+}
+
+fn aligned(rows: &[Vec<String>], right: bool) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -103,7 +112,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
             .enumerate()
             .map(|(c, s)| {
                 let pad = " ".repeat(widths[c].saturating_sub(s.chars().count()));
-                if c == 0 { format!("{s}{pad}") } else { format!("{pad}{s}") }
+                if c == 0 || !right { format!("{s}{pad}") } else { format!("{pad}{s}") }
             })
             .collect();
         text.push_str(cells.join("  ").trim_end());
@@ -114,4 +123,9 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
         }
     }
     text
+}
+
+/// Columns for diagnostics.
+pub(crate) fn width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).filter(|c| (40..=200).contains(c)).unwrap_or(100)
 }

@@ -1,0 +1,40 @@
+//! Which executor, and what its errors mean for the exit code.
+
+use crate::args::{BackendName, Device};
+use crate::exit::Exit;
+use crate::output;
+use ogive_graph::Graph;
+use ogive_runtime::{Backend, ExecError, Executable, Options};
+
+/// The back end that was asked for.
+pub(crate) fn backend(device: &Device) -> Box<dyn Backend> {
+    match device.backend {
+        BackendName::Cpu => Box::new(ogive_jit::Cpu),
+        BackendName::Interp => Box::new(ogive_runtime::interp::Interpreter),
+    }
+}
+
+/// Options of execution.
+pub(crate) fn options(device: &Device) -> Options {
+    let mut options = Options { isa: device.isa.clone(), ..Options::default() };
+    if let Some(threads) = device.threads {
+        options.threads = threads.clamp(1, 1024);
+    }
+    options
+}
+
+/// Optimises and compiles a graph.
+pub(crate) fn compile(device: &Device, graph: &Graph) -> Result<Box<dyn Executable>, Exit> {
+    backend(device).compile(graph, &options(device)).map_err(failed)
+}
+
+/// Prints an executor's error.
+pub(crate) fn failed(error: ExecError) -> Exit {
+    output::error(error.to_string());
+    match error {
+        ExecError::Missing { .. } | ExecError::Mismatch { .. } | ExecError::OutOfRange { .. } => Exit::Data,
+        ExecError::Memory { .. } => Exit::Memory,
+        ExecError::Unsupported { .. } => Exit::Spec,
+        ExecError::Internal(_) => Exit::Fault,
+    }
+}
