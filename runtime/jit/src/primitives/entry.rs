@@ -4,6 +4,7 @@ use super::lane::{Lane, Op1, Op2, Op3};
 use super::simd::Simd;
 use super::simd::portable::Portable;
 use super::{fused, lane, layout, random, reduce};
+use crate::attention::{self, AttendShape, GradShape};
 
 macro_rules! entries {
     ($($(#[$doc:meta])* $name:ident [$($decl:tt)*] [$($use:tt)*] ($($a:ident: $t:ty),*) $(-> $r:ty)? = $kernel:path;)*) => {
@@ -46,6 +47,10 @@ entries! {
     choose3 [L: Lane, const SC: bool, const SA: bool, const SB: bool] [L, SC, SA, SB]
         (n: usize, dst: *mut u8, c: *const u8, a: *const u8, b: *const u8) = lane::choose3;
     accumulate [O: Op2] [O] (n: usize, dst: *mut u8, a: *const u8) = layout::accumulate;
+    attend [] [] (shape: *const AttendShape, block: usize, q: *const f32, k: *const f32, v: *const f32, mix: *mut f32, lse: *mut f32,
+        scratch: *mut f32) = attention::attend_kernel;
+    attend_grad [] [] (shape: *const GradShape, q: *const f32, k: *const f32, v: *const f32, mix: *const f32, lse: *const f32,
+        dmix: *const f32, dq: *mut f32, dk: *mut f32, dv: *mut f32, scratch: *mut f32) = attention::attend_grad_kernel;
     accumulate_product [const SCALED: bool] [SCALED] (n: usize, dst: *mut f32, a: *const f32, b: *const f32) = layout::accumulate_product;
     row_sum [] [] (n: usize, a: *const f32) -> f32 = reduce::sum;
     squares [] [] (n: usize, a: *const f32) -> f32 = reduce::squares;

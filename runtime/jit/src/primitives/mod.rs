@@ -22,7 +22,7 @@ mod lane;
 mod layout;
 pub(crate) mod math;
 mod random;
-mod reduce;
+pub(crate) mod reduce;
 pub(crate) mod simd;
 mod table;
 #[cfg(test)]
@@ -33,6 +33,7 @@ pub use fused::AdamW;
 pub use random::RandomKey;
 pub use table::Three;
 
+use crate::attention::{AttendFn, AttendGradFn};
 use ogive_graph::{DType, Distribution, MapFn, ReduceFn};
 use simd::portable::Portable;
 
@@ -58,6 +59,8 @@ pub struct Primitives {
     accumulate: fn(ReduceFn, DType) -> Option<*const u8>,
     three: fn(Three, [bool; 3]) -> *const u8,
     fixed: fn(table::Fixed) -> *const u8,
+    attend: fn() -> *const u8,
+    attend_grad: fn() -> *const u8,
 }
 
 macro_rules! set {
@@ -70,6 +73,8 @@ macro_rules! set {
             accumulate: table::accumulate::<$isa>,
             three: table::three::<$isa>,
             fixed: table::fixed::<$isa>,
+            attend: <$isa as entry::Isa>::attend,
+            attend_grad: <$isa as entry::Isa>::attend_grad,
         }
     };
 }
@@ -240,5 +245,15 @@ impl Primitives {
     /// of `ogive_runtime::rng` bit for bit; normal ones have the same words, evaluated in f32.
     pub fn random(&self, distribution: Distribution) -> Primitive {
         self.fixed("random", table::Fixed::Random(distribution))
+    }
+
+    pub(crate) fn attend(&self) -> AttendFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, AttendFn>((self.attend)()) }
+    }
+
+    pub(crate) fn attend_grad(&self) -> AttendGradFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, AttendGradFn>((self.attend_grad)()) }
     }
 }

@@ -62,6 +62,7 @@ impl Simd for Avx2 {
     type F = Pair<__m256>;
     type I = Pair<__m256i>;
     type M = Pair<__m256>;
+    const REGISTERS: usize = 16;
 
     lanewise! {
         add(a, b): __m256 = _mm256_add_ps;
@@ -84,7 +85,6 @@ impl Simd for Avx2 {
         sub_int(a, b): __m256i = _mm256_sub_epi32;
         mul_int(a, b): __m256i = _mm256_mullo_epi32;
         and_int(a, b): __m256i = _mm256_and_si256;
-        or_int(a, b): __m256i = _mm256_or_si256;
         xor_int(a, b): __m256i = _mm256_xor_si256;
     }
 
@@ -271,16 +271,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn sum(a: Pair<__m256>) -> f32 {
         unsafe { sum8(_mm256_add_ps(a.0, a.1)) }
-    }
-    #[inline(always)]
-    unsafe fn gather(p: *const f32, stride: isize) -> Pair<__m256> {
-        unsafe {
-            let mut lanes = [0.0f32; super::LANES];
-            for (i, lane) in lanes.iter_mut().enumerate() {
-                *lane = *p.offset(i as isize * stride);
-            }
-            Self::load(lanes.as_ptr())
-        }
     }
 }
 

@@ -16,6 +16,7 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
     type M = __mmask16;
+    const REGISTERS: usize = 32;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
@@ -196,10 +197,6 @@ impl Simd for Avx512 {
         unsafe { _mm512_and_si512(a, b) }
     }
     #[inline(always)]
-    unsafe fn or_int(a: __m512i, b: __m512i) -> __m512i {
-        unsafe { _mm512_or_si512(a, b) }
-    }
-    #[inline(always)]
     unsafe fn xor_int(a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_xor_si512(a, b) }
     }
@@ -254,16 +251,6 @@ impl Simd for Avx512 {
         unsafe {
             let h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
             super::avx2::sum8(h)
-        }
-    }
-    #[inline(always)]
-    unsafe fn gather(p: *const f32, stride: isize) -> __m512 {
-        unsafe {
-            let mut lanes = [0.0f32; super::LANES];
-            for (i, lane) in lanes.iter_mut().enumerate() {
-                *lane = *p.offset(i as isize * stride);
-            }
-            Self::load(lanes.as_ptr())
         }
     }
 }

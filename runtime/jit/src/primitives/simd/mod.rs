@@ -20,6 +20,8 @@ pub(crate) trait Simd: Copy + 'static {
     type I: Copy;
     /// Sixteen truth values.
     type M: Copy;
+    /// Registers of the machine: how many vectors, or on AVX2 half vectors, a kernel can hold.
+    const REGISTERS: usize;
 
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(p: *const f32) -> Self::F;
@@ -80,7 +82,6 @@ pub(crate) trait Simd: Copy + 'static {
     /// Low 32 bits.
     unsafe fn mul_int(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn and_int(a: Self::I, b: Self::I) -> Self::I;
-    unsafe fn or_int(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn xor_int(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn shl<const N: i32>(a: Self::I) -> Self::I;
     /// Arithmetic shift.
@@ -99,6 +100,4 @@ pub(crate) trait Simd: Copy + 'static {
 
     /// Sum of the lanes: halves are added to halves, 16 to 8 to 4 to 2 to 1.
     unsafe fn sum(a: Self::F) -> f32;
-    /// Lane i takes `p[i * stride]`.
-    unsafe fn gather(p: *const f32, stride: isize) -> Self::F;
 }

@@ -37,6 +37,7 @@ impl Simd for Portable {
     type F = F;
     type I = I;
     type M = M;
+    const REGISTERS: usize = 16;
 
     lanewise! {
         add(a: f32, b: f32) -> f32 = a + b;
@@ -69,7 +70,6 @@ impl Simd for Portable {
         sub_int(a: i32, b: i32) -> i32 = a.wrapping_sub(b);
         mul_int(a: i32, b: i32) -> i32 = a.wrapping_mul(b);
         and_int(a: i32, b: i32) -> i32 = a & b;
-        or_int(a: i32, b: i32) -> i32 = a | b;
         xor_int(a: i32, b: i32) -> i32 = a ^ b;
         lt_int(a: i32, b: i32) -> bool = a < b;
         eq_int(a: i32, b: i32) -> bool = a == b;
@@ -175,9 +175,5 @@ impl Simd for Portable {
         let e: [f32; 8] = std::array::from_fn(|i| a[i] + a[i + 8]);
         let q: [f32; 4] = std::array::from_fn(|i| e[i] + e[i + 4]);
         (q[0] + q[2]) + (q[1] + q[3])
-    }
-    #[inline(always)]
-    unsafe fn gather(p: *const f32, stride: isize) -> F {
-        unsafe { std::array::from_fn(|i| *p.offset(i as isize * stride)) }
     }
 }
