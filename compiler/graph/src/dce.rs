@@ -82,9 +82,7 @@ fn kept(l: &Loop, inputs: usize, wanted: &[u32]) -> Kept {
         }
         let more: Vec<usize> = (0..l.carries).filter(|&i| used[i] && !results[i]).collect();
         if more.is_empty() {
-            for i in 0..l.carries {
-                used[i] = results[i];
-            }
+            used[..l.carries].copy_from_slice(&results[..l.carries]);
             return Kept { results, inputs: used };
         }
         for i in more {

@@ -8,6 +8,7 @@ pub mod cost;
 pub mod cse;
 pub mod dce;
 pub mod decompose;
+pub mod draw;
 pub mod entity;
 pub mod expand;
 mod fold;
