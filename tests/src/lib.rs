@@ -1,1 +1,4 @@
+//! What the test suites share: a table of small graphs and the checks that run over all of it.
 
+pub mod cases;
+pub mod check;

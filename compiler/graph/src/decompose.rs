@@ -3,9 +3,11 @@
 //! Stops of gradients go as well: differentiation is over.
 //!
 //! With m = max(x): softmax(x) = exp(x - m) / sum(exp(x - m)); logsumexp(x) = m + log(sum(exp(x - m))).
+//! In a row that is masked altogether m is taken as the lowest finite number, and the sum, which is 1 at least in every other row, as 1.
 
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
+use crate::expand;
 use crate::graph::{Graph, Node};
 use crate::op::{MapFn, Op, ReduceFn};
 use crate::rewrite::{self, New, Rewrite};
@@ -23,6 +25,8 @@ impl Rewrite for Decompose {
             Op::Softmax(over) => {
                 let (shifted, _) = shifted(b, node.inputs[0], over);
                 let sum = b.reduce(ReduceFn::Sum, shifted, over);
+                let one = b.float(1.0, node.ty.dtype);
+                let sum = b.map(MapFn::Max, &[sum, one]);
                 b.map(MapFn::Div, &[shifted, sum])
             }
             Op::LogSumExp(over) => {
@@ -40,6 +44,7 @@ impl Rewrite for Decompose {
 /// `exp(x - max(x))` and `max(x)`.
 fn shifted(b: &mut Builder<'_>, x: Value, over: &[AxisId]) -> (Value, Value) {
     let max = b.reduce(ReduceFn::Max, x, over);
+    let max = expand::finite(b, max);
     let less = b.map(MapFn::Sub, &[x, max]);
     (b.map(MapFn::Exp, &[less]), max)
 }
@@ -50,10 +55,11 @@ mod tests {
     use crate::{parse::parse, text::print_plain, verify::verify};
 
     #[test]
-    fn softmax_becomes_five_plain_nodes() {
+    fn softmax_becomes_plain_nodes() {
         let graph = parse("axis a = 4\n%0 = input x : f32[a]\n%1 = softmax %0 over [a] : f32[a]\noutput y [a] = %1\n").unwrap();
-        let expected = "axis a = 4\n\n%0 = input x : f32[a]\n%1 = max %0 over [a] : f32[]\n%2 = sub %0, %1 : f32[a]\n%3 = exp %2 : f32[a]\n\
-                        %4 = sum %3 over [a] : f32[]\n%5 = div %3, %4 : f32[a]\n\noutput y [a] = %5\n";
+        let expected = "axis a = 4\n\n%0 = input x : f32[a]\n%1 = max %0 over [a] : f32[]\n%2 = const -3.4028234663852886e38 : f32[]\n\
+                        %3 = max %1, %2 : f32[]\n%4 = sub %0, %3 : f32[a]\n%5 = exp %4 : f32[a]\n%6 = sum %5 over [a] : f32[]\n\
+                        %7 = const 1.0 : f32[]\n%8 = max %6, %7 : f32[]\n%9 = div %5, %8 : f32[a]\n\noutput y [a] = %9\n";
         assert_eq!(print_plain(&decompose(&graph)), expected);
     }
 
@@ -65,7 +71,7 @@ mod tests {
         let graph = decompose(&parse(text).unwrap());
         verify(&graph).unwrap();
         let Op::Loop(l) = &graph.region.nodes[1].op else { panic!("no loop") };
-        assert_eq!(l.body.nodes.len(), 7);
+        assert_eq!(l.body.nodes.len(), 9);
         assert!(l.body.nodes[1..].iter().all(|n| &*n.origin.path == "p"));
     }
 }

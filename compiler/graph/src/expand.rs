@@ -57,6 +57,7 @@ pub fn attend(b: &mut Builder<'_>, a: &Attention, inputs: &[Value]) -> [Value; 2
 pub fn attend_grad(b: &mut Builder<'_>, a: &Attention, inputs: &[Value]) -> [Value; 3] {
     let &[q, k, v, mix, lse, dmix] = inputs else { panic!("a fault in ogive: attend_grad with {} inputs", inputs.len()) };
     let s = scores(b, a, q, k);
+    let lse = finite(b, lse);
     let above = b.map(MapFn::Sub, &[s, lse]);
     let p = b.map(MapFn::Exp, &[above]);
     let dv = b.contract(p, dmix, &[a.query]);
@@ -69,6 +70,13 @@ pub fn attend_grad(b: &mut Builder<'_>, a: &Attention, inputs: &[Value]) -> [Val
         ds = b.map(MapFn::Mul, &[ds, scale]);
     }
     [b.contract(ds, k, &[a.source]), b.contract(ds, q, &[a.query]), dv]
+}
+
+/// `x`, but the lowest finite f32 where it is `-inf`: the maximum and the log sum exp of a row that is masked altogether, from which
+/// `-inf` may then be subtracted without giving NaN.
+pub(crate) fn finite(b: &mut Builder<'_>, x: Value) -> Value {
+    let lowest = b.float(f64::from(f32::MIN), b.ty(x).dtype);
+    b.map(MapFn::Max, &[x, lowest])
 }
 
 #[cfg(test)]

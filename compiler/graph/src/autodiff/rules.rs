@@ -60,6 +60,7 @@ impl Sweep<'_> {
             Op::Pad { axis, start, into } => Some(self.slice(*into, *start, *axis, dy)),
             Op::Softmax(over) => self.softmax(y, over, dy),
             Op::LogSumExp(_) => {
+                let y = expand::finite(&mut self.b, y);
                 let shifted = self.b.map(MapFn::Sub, &[node.inputs[0], y]);
                 let p = self.b.map(MapFn::Exp, &[shifted]);
                 Some(emit::mul(&mut self.b, p, dy))

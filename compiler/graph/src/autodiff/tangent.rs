@@ -4,6 +4,7 @@ use super::emit;
 use super::forward::Forward;
 use super::map;
 use crate::entity::{AxisId, Value};
+use crate::expand;
 use crate::graph::Node;
 use crate::op::{MapFn, Op, ReduceFn};
 use crate::shape::{Shape, Ty};
@@ -47,6 +48,7 @@ impl Forward<'_, '_> {
             }),
             Op::LogSumExp(over) if !over.iter().any(|&a| has(self, a)) => first,
             Op::LogSumExp(over) => first.map(|d| {
+                let y = expand::finite(&mut self.b, y);
                 let shifted = self.b.map(MapFn::Sub, &[node.inputs[0], y]);
                 let p = self.b.map(MapFn::Exp, &[shifted]);
                 let product = emit::mul(&mut self.b, p, d);

@@ -1,0 +1,157 @@
+//! Derivatives against finite differences, in f64.
+
+use super::{DRAW, interpret, sound};
+use crate::cases::Made;
+use ogive_graph::autodiff::reverse::gradients;
+use ogive_graph::{Builder, DType, Graph, MapFn, Op, Output, Port, ReduceFn, Value};
+use ogive_runtime::{Backend, Executable};
+use ogive_runtime::{Bindings, Data, Interpreter, Options, Store};
+
+/// Step of the differences: half of the least distance of an input to a kink.
+const STEP: f64 = 1.0 / 4096.0;
+
+/// Largest error, relative to the slope or, one hundredth of it, to the largest of its tensor.
+const TOLERANCE: f64 = 1e-6;
+
+/// A float tensor that derivatives are taken in.
+struct Variable {
+    value: Value,
+    port: Port,
+    param: bool,
+}
+
+/// A case with one scalar output, `loss`: the sum of all float outputs, each element with a weight of its own.
+pub fn with_loss(made: &Made) -> Option<(Graph, Value)> {
+    let mut graph = made.graph.clone();
+    let outputs: Vec<Value> = graph.outputs.iter().map(|o| o.value).filter(|&v| graph.region.ty(v).dtype.is_float()).collect();
+    let mut b = Builder::over(&mut graph.axes, std::mem::take(&mut graph.region));
+    let terms: Vec<Value> = outputs.iter().enumerate().map(|(i, &v)| weighed(&mut b, v, 0.3 + i as f64)).collect();
+    let loss = terms.into_iter().reduce(|a, c| b.map(MapFn::Add, &[a, c]));
+    graph.region = b.region;
+    let loss = loss?;
+    graph.outputs = vec![Output { port: Port { name: "loss".into(), order: Vec::new() }, value: loss, update: false }];
+    Some((graph, loss))
+}
+
+/// `sum(x * sin(start + positions))`, with another pitch for each axis.
+fn weighed(b: &mut Builder<'_>, x: Value, start: f64) -> Value {
+    let dtype = b.ty(x).dtype;
+    let mut phase = b.float(start, dtype);
+    let axes = b.shape(x).axes().to_vec();
+    for (n, &axis) in axes.iter().enumerate() {
+        let here = b.add(Op::Iota(axis), &[]);
+        let here = b.cast(here, dtype);
+        let pitch = b.float(0.7 + 0.9 * n as f64, dtype);
+        let part = b.map(MapFn::Mul, &[here, pitch]);
+        phase = b.map(MapFn::Add, &[phase, part]);
+    }
+    let weight = b.map(MapFn::Sin, &[phase]);
+    let product = b.map(MapFn::Mul, &[x, weight]);
+    b.reduce(ReduceFn::Sum, product, &axes)
+}
+
+fn variables(graph: &Graph) -> Vec<Variable> {
+    let nodes = graph.region.nodes.iter().enumerate().filter(|(_, n)| n.ty.dtype == DType::F64);
+    let variable = |(i, node): (usize, &ogive_graph::Node)| match &node.op {
+        Op::Input(port) => Some(Variable { value: Value(i as u32), port: port.clone(), param: false }),
+        Op::Param(port) => Some(Variable { value: Value(i as u32), port: port.clone(), param: true }),
+        _ => None,
+    };
+    nodes.filter_map(variable).collect()
+}
+
+/// The graph of a case with the gradient of its loss in every float input as outputs `grad NAME`; `None` where there is no float.
+///
+/// # Errors
+/// What the compiler refuses.
+pub fn gradient(made: &Made) -> Result<Option<Made>, String> {
+    let Some((graph, loss)) = with_loss(made) else { return Ok(None) };
+    let floats = graph.region.nodes.iter().enumerate().filter(|(_, n)| n.ty.dtype.is_float());
+    let ports: Vec<(Value, Port)> = floats
+        .filter_map(|(i, n)| if let Op::Input(p) | Op::Param(p) = &n.op { Some((Value(i as u32), p.clone())) } else { None })
+        .collect();
+    let wrt: Vec<Value> = ports.iter().map(|p| p.0).collect();
+    let found = gradients(&graph, loss, &wrt).map_err(|e| e.to_string())?;
+    let mut graph = found.graph;
+    for ((value, port), cotangent) in ports.into_iter().zip(found.cotangents) {
+        let Some(cotangent) = cotangent else { continue };
+        if graph.region.ty(value) != graph.region.ty(cotangent) {
+            return Err(format!("the gradient of `{}` has another type", port.name));
+        }
+        let port = Port { name: format!("grad {}", port.name), order: port.order };
+        graph.outputs.push(Output { port, value: cotangent, update: false });
+    }
+    Ok(Some(Made { graph, inputs: made.inputs.clone(), store: made.store.clone() }))
+}
+
+/// Compares the gradient of the loss in every element of every float input with central differences of fourth order.
+///
+/// # Errors
+/// The first element that is off; that nothing depends on any input.
+pub fn reverse(made: &Made) -> Result<(), String> {
+    sound(&made.graph)?;
+    let Some(with) = gradient(made)? else { return Err("no output is a float".into()) };
+    let found = interpret(&with)?;
+    let mut slopes = Slopes::new(made)?;
+    let mut moves = false;
+    for variable in variables(&made.graph) {
+        let name = &variable.port.name;
+        let slopes = slopes.of(&variable)?;
+        moves |= slopes.iter().any(|&s| s != 0.0);
+        let exact = found.get(&format!("grad {name}")).map_or_else(|| vec![0.0; slopes.len()], |t| t.to_f64());
+        agree(&exact, &slopes).map_err(|why| format!("gradient of `{name}`{why}"))?;
+    }
+    if moves { Ok(()) } else { Err("no output moves with any float input".into()) }
+}
+
+fn agree(exact: &[f64], slopes: &[f64]) -> Result<(), String> {
+    let largest = slopes.iter().fold(1e-6f64, |m, x| m.max(x.abs()));
+    for (i, (&e, &s)) in exact.iter().zip(slopes).enumerate() {
+        let error = (e - s).abs();
+        if error.is_nan() || error > TOLERANCE * s.abs().max(0.01 * largest) {
+            return Err(format!("[{i}] is {e} where differences give {s}; the largest is {largest}"));
+        }
+    }
+    Ok(())
+}
+
+/// Slopes of the loss by differences.
+struct Slopes {
+    program: Box<dyn Executable>,
+    inputs: Bindings,
+    store: Store,
+}
+
+impl Slopes {
+    fn new(made: &Made) -> Result<Self, String> {
+        let Some((graph, _)) = with_loss(made) else { return Err("no output is a float".into()) };
+        let program = Interpreter.compile(&graph, &Options::default()).map_err(|e| e.to_string())?;
+        Ok(Slopes { program, inputs: made.inputs.clone(), store: made.store.clone() })
+    }
+
+    fn of(&mut self, variable: &Variable) -> Result<Vec<f64>, String> {
+        let name = &variable.port.name;
+        let count = if variable.param { self.store.tensors[name].len() } else { self.inputs[name].len() };
+        (0..count).map(|i| self.slope(variable, i)).collect()
+    }
+
+    fn slope(&mut self, variable: &Variable, i: usize) -> Result<f64, String> {
+        let mut at = |delta: f64| {
+            let tensors = if variable.param { &mut self.store.tensors } else { &mut self.inputs };
+            let Some(Data::F64(cells)) = tensors.get_mut(&variable.port.name).map(|t| &mut t.data) else {
+                return Err(format!("`{}` is not f64", variable.port.name));
+            };
+            let before = cells[i];
+            cells[i] += delta;
+            let ran = self.program.run(&mut self.store.clone(), &self.inputs, DRAW).map_err(|e| e.to_string());
+            let tensors = if variable.param { &mut self.store.tensors } else { &mut self.inputs };
+            if let Some(Data::F64(cells)) = tensors.get_mut(&variable.port.name).map(|t| &mut t.data) {
+                cells[i] = before;
+            }
+            ran?;
+            self.program.output("loss").map(|t| t.to_f64()[0]).ok_or_else(|| "no loss".to_owned())
+        };
+        let (one, two) = (at(STEP)? - at(-STEP)?, at(2.0 * STEP)? - at(-2.0 * STEP)?);
+        Ok((8.0 * one - two) / (12.0 * STEP))
+    }
+}
