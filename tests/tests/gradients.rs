@@ -50,6 +50,11 @@ fn reverse_mode_agrees_with_finite_differences() {
 }
 
 #[test]
+fn forward_mode_agrees_with_finite_differences() {
+    check::every(&expecting(|d| d == Derivative::Agrees), name, |case| check::forward(&small(case)));
+}
+
+#[test]
 fn what_has_no_derivative_has_gradient_zero() {
     check::every(&expecting(|d| d == Derivative::None), name, |case| {
         let Some(with) = check::gradient(&small(case))? else { return Ok(()) };

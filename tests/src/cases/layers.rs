@@ -80,7 +80,7 @@ fn transformer(m: &mut Maker<'_>) {
     let x = m.float("x", &[batch, seq, model], Signed);
     let normal = layer_norm(m, x, model);
     let small = m.constant(0.25);
-    let mut project = |m: &mut Maker<'_>, name: &str, order: &[AxisId], from: Value, over: &[AxisId]| {
+    let project = |m: &mut Maker<'_>, name: &str, order: &[AxisId], from: Value, over: &[AxisId]| {
         let w = m.param(name, order);
         let w = m.map(MapFn::Mul, &[w, small]);
         m.b.contract(from, w, over)

@@ -2,10 +2,10 @@
 
 use super::{DRAW, interpret, sound};
 use crate::cases::Made;
+use ogive_graph::autodiff::forward::jvp;
 use ogive_graph::autodiff::reverse::gradients;
-use ogive_graph::{Builder, DType, Graph, MapFn, Op, Output, Port, ReduceFn, Value};
-use ogive_runtime::{Backend, Executable};
-use ogive_runtime::{Bindings, Data, Interpreter, Options, Store};
+use ogive_graph::{Builder, DType, Graph, MapFn, Node, Op, Output, Port, ReduceFn, Value};
+use ogive_runtime::{Backend, Bindings, Data, Executable, Interpreter, Options, Store, Tensor};
 
 /// Step of the differences: half of the least distance of an input to a kink.
 const STEP: f64 = 1.0 / 4096.0;
@@ -102,6 +102,41 @@ pub fn reverse(made: &Made) -> Result<(), String> {
         agree(&exact, &slopes).map_err(|why| format!("gradient of `{name}`{why}"))?;
     }
     if moves { Ok(()) } else { Err("no output moves with any float input".into()) }
+}
+
+/// Compares the derivative of the loss along one direction in all float inputs together with differences.
+///
+/// # Errors
+/// By how much it is off.
+pub fn forward(made: &Made) -> Result<(), String> {
+    let Some((mut graph, loss)) = with_loss(made) else { return Err("no output is a float".into()) };
+    let (mut inputs, mut tangents) = (made.inputs.clone(), Vec::new());
+    let mut slopes = Slopes::new(made)?;
+    let (mut expected, mut largest) = (0.0, 0.0);
+    for (n, variable) in variables(&made.graph).into_iter().enumerate() {
+        let name = format!("direction {}", variable.port.name);
+        let given = made.inputs.get(&variable.port.name).or_else(|| made.store.tensors.get(&variable.port.name));
+        let Some(Tensor { dims, .. }) = given else { return Err(format!("no `{}`", variable.port.name)) };
+        let slopes = slopes.of(&variable)?;
+        let direction: Vec<f64> = (0..slopes.len()).map(|i| (0.4 + 1.3 * i as f64 + 0.7 * n as f64).cos()).collect();
+        let steps = slopes.iter().zip(&direction).map(|(s, d)| s * d);
+        steps.for_each(|step| (expected, largest) = (expected + step, f64::max(largest, step.abs())));
+        inputs.insert(name.clone(), Tensor { dims: dims.clone(), data: Data::F64(direction) });
+        let port = Port { name, order: variable.port.order.clone() };
+        let node = Node { op: Op::Input(port), inputs: [].as_slice().into(), ..graph.region.node(variable.value).clone() };
+        tangents.push((variable.value, graph.region.push(node)));
+    }
+    let found = jvp(&graph, &tangents, &[loss]).map_err(|e| e.to_string())?;
+    let mut graph = found.graph;
+    let Some(tangent) = found.tangents.first().copied().flatten() else { return Err("no tangent arrives".into()) };
+    graph.outputs.push(Output { port: Port { name: "tangent".into(), order: Vec::new() }, value: tangent, update: false });
+    let found = interpret(&Made { graph, inputs, store: made.store.clone() })?["tangent"].to_f64()[0];
+    let error = (found - expected).abs();
+    if error <= TOLERANCE * f64::max(expected.abs(), largest) {
+        Ok(())
+    } else {
+        Err(format!("tangent {found} where differences give {expected}"))
+    }
 }
 
 fn agree(exact: &[f64], slopes: &[f64]) -> Result<(), String> {

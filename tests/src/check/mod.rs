@@ -4,7 +4,7 @@ mod compare;
 mod differences;
 
 pub use compare::{apart, tolerance, values};
-pub use differences::{gradient, reverse};
+pub use differences::{forward, gradient, reverse};
 
 use crate::cases::Made;
 use ogive_graph::verify::verify;
