@@ -168,7 +168,7 @@ fn gradient_weighed(made: &Made) -> Made {
 }
 
 /// Checks that the tangent of `value` is the product of the gradients with the tangents of the parameters;
-/// `false` where a position lies outside its axis or the numbers overflow.
+/// `false` where a position lies outside its axis or the numbers grow beyond what can be compared.
 pub fn forward_agrees(made: &Made) -> bool {
     let mut graph = made.graph.clone();
     let params: Vec<_> = ports(&graph).into_iter().filter(|p| p.2.dtype == DType::F64).collect();
@@ -197,7 +197,7 @@ pub fn forward_agrees(made: &Made) -> bool {
     let values: Vec<Value> = std::iter::once(ahead.values[made.value.index()]).chain(ahead.tangents[0]).collect();
     let mut found = run(&ahead.graph, &values, &mut store);
     found.resize(2, vec![0.0]);
-    if expected.iter().chain(&found).any(|row| !row[0].is_finite()) {
+    if expected.iter().chain(&found).any(|row| !(row[0].abs() < 1e9)) {
         return false;
     }
     for (a, b) in expected.iter().zip(&found) {

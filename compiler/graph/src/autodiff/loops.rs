@@ -160,7 +160,7 @@ impl Sweep<'_> {
         let origins: Vec<Origin> = (0..step.region.nodes.len())
             .map(|i| if free(i) { Origin::Free } else { residuals::effort(&step.region.nodes[i].op) })
             .collect();
-        let saved = residuals::choose(&step.region, self.b.axes, &origins, &needed);
+        let saved = residuals::choose(&step.region, self.b.axes, &origins, &late, &needed);
 
         // What the backward step recomputes, down to what it is given.
         let mut given = BTreeSet::new();

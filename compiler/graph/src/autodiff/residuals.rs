@@ -4,7 +4,7 @@
 //! Cheap are element-wise functions, movements of positions, constants, and random numbers: what a fused kernel recomputes while it reads.
 //! Never recomputed are contractions, reductions, softmax, gathers, attention and loops; these and the carries are where a value must be
 //! kept or replaced by what is computed from it. The best set is a minimum cut between those and what is needed; among equals, the one with
-//! the least to recompute.
+//! the least to recompute. A value that a fused forward kernel would not write to memory costs a quarter more than one that it writes.
 
 use super::cut::{Flow, NEVER};
 use crate::entity::Value;
@@ -36,8 +36,9 @@ pub(super) fn effort(op: &Op) -> Origin {
 }
 
 /// The values to keep so that all of `needed` can be had; `origins` says how each value can be had.
-pub(super) fn choose(region: &Region, axes: &[Axis], origins: &[Origin], needed: &BTreeSet<Value>) -> BTreeSet<Value> {
+pub(super) fn choose(region: &Region, axes: &[Axis], origins: &[Origin], late: &[bool], needed: &BTreeSet<Value>) -> BTreeSet<Value> {
     let count = region.nodes.len();
+    let written = written(region, origins, late);
     let (source, sink) = (2 * count, 2 * count + 1);
     let mut flow = Flow::new(2 * count + 2);
     let mut seen = vec![false; count];
@@ -48,7 +49,8 @@ pub(super) fn choose(region: &Region, axes: &[Axis], origins: &[Origin], needed:
             continue;
         }
         seen[index] = true;
-        flow.edge(2 * index, 2 * index + 1, bytes(region, axes, value));
+        let quarters = if written[index] { 4 } else { 5 };
+        flow.edge(2 * index, 2 * index + 1, quarters * bytes(region, axes, value));
         if needed.contains(&value) {
             flow.edge(2 * index + 1, sink, NEVER);
         }
@@ -65,6 +67,29 @@ pub(super) fn choose(region: &Region, axes: &[Axis], origins: &[Origin], needed:
     }
     let side = flow.sink_side(source, sink);
     (0..count).filter(|&i| seen[i] && !side[2 * i] && side[2 * i + 1]).map(|i| Value(i as u32)).collect()
+}
+
+/// For each value, whether the forward step writes it to memory in any case: it comes out of an operation that does not fuse or of
+/// the element-wise step right behind a contraction or of any behind a reduction, or goes into an operation that reads whole tensors.
+fn written(region: &Region, origins: &[Origin], late: &[bool]) -> Vec<bool> {
+    let mut written: Vec<bool> = origins.iter().map(|&o| o == Origin::Dear).collect();
+    let mut reduced = vec![false; region.nodes.len()];
+    for (index, node) in region.nodes.iter().enumerate().filter(|&(index, _)| !late[index]) {
+        match node.op {
+            Op::Contract(_) | Op::Gather(_) | Op::ScatterAdd { .. } | Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) => {
+                node.inputs.iter().for_each(|v| written[v.index()] = true);
+            }
+            Op::Reduce(..) | Op::LogSumExp(_) => reduced[index] = true,
+            Op::Map(_) => {
+                let mut alike = node.inputs.iter().filter(|v| region.ty(**v).shape == node.ty.shape);
+                reduced[index] = alike.clone().any(|v| reduced[v.index()]);
+                written[index] |= reduced[index] || alike.any(|v| matches!(region.node(*v).op, Op::Contract(_)));
+            }
+            Op::Rename(_) | Op::Split { .. } | Op::Merge { .. } => written[index] |= written[node.inputs[0].index()],
+            _ => {}
+        }
+    }
+    written
 }
 
 /// Bytes of a value, within what the flow can add up.

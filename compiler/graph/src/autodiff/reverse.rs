@@ -23,12 +23,13 @@ pub fn gradients(graph: &Graph, of: Value, wrt: &[Value]) -> Result<Gradients, G
         return Err(GradError::NotScalar { value: of.0, axes: ty.shape.rank(), dtype: ty.dtype.name() });
     }
     let dtype = ty.dtype;
+    let kept = graph.region.nodes.len();
     let mut graph = graph.clone();
     let mut b = Builder::over(&mut graph.axes, std::mem::take(&mut graph.region));
     b.origin = b.region.node(of).origin.clone();
     let one = b.float(1.0, dtype);
     graph.region = b.region;
-    vjp(&graph, &[(of, one)], wrt)
+    extend(graph, kept, &[(of, one)], wrt)
 }
 
 /// The product of cotangents with the Jacobian: `seeds` are values with their cotangents, which are values of the same graph.
@@ -37,8 +38,11 @@ pub fn gradients(graph: &Graph, of: Value, wrt: &[Value]) -> Result<Gradients, G
 /// Where a seed does not fit its value, or an operation has no derivative.
 pub fn vjp(graph: &Graph, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Gradients, GradError> {
     check_directions(graph, seeds)?;
-    let mut graph = graph.clone();
-    let kept = graph.region.nodes.len();
+    extend(graph.clone(), graph.region.nodes.len(), seeds, wrt)
+}
+
+/// Appends the cotangents; of the nodes from `kept` on, only those that they need stay.
+fn extend(mut graph: Graph, kept: usize, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Gradients, GradError> {
     let (region, thin) = sweep(&mut graph.axes, std::mem::take(&mut graph.region), seeds, wrt)?;
     let mut b = Builder::over(&mut graph.axes, region);
     let mut cotangents: Vec<Option<Value>> = Vec::new();
