@@ -3,8 +3,10 @@
 
 pub mod claims;
 pub mod data;
+pub mod generate;
 pub mod initialise;
 pub mod optimizer;
 pub mod problem;
 pub mod run;
 pub mod schedule;
+pub mod sweep;

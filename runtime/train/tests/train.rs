@@ -200,3 +200,67 @@ fn one_run_at_a_time_trains_in_a_folder() -> Check {
     assert!(matches!(RunFolder::open(folder.path()), Err(RunError::NoRun(_))));
     Ok(())
 }
+
+#[test]
+fn text_is_generated_from_what_was_learned() -> Check {
+    use ogive_train::generate::{Generator, Sampling};
+    let folder = tempfile::tempdir()?;
+    let mut trainer = trainer(folder.path(), problem(folder.path(), optimizer(OptimizerKind::AdamW), 120)?)?;
+    trainer.run(&mut Silent, &GO)?;
+    let tokenizer = trainer.problem.data.tokenizer.clone().ok_or("no tokenizer")?;
+    let mut lowered = common::bigram(1, trainer.problem.data.vocab, 6, false);
+    common::give_logits(&mut lowered.graph);
+    let mut store = trainer.store().clone();
+    let mut generator = Generator::new(&lowered.graph, "logits", &Interpreter, &options().exec)?;
+    let prompt = tokenizer.encode("the cat sat on the m")?;
+    let greedy = Sampling { temperature: 0.0, top_k: None, top_p: None, seed: 1 };
+    // The most likely letter after m is a, and after a is t.
+    assert_eq!(tokenizer.decode(&generator.generate(&mut store, &prompt, 2, &greedy, &mut |_| true)?), "at");
+    let warm = Sampling { temperature: 1.0, ..greedy };
+    let mut sample = |seed| generator.generate(&mut store, &prompt, 30, &Sampling { seed, ..warm }, &mut |_| true);
+    let first = sample(1)?;
+    assert_eq!((first.len(), &first), (30, &sample(1)?));
+    assert_ne!(first, sample(2)?);
+    assert!(generator.generate(&mut store, &[], 1, &greedy, &mut |_| true).is_err());
+    assert!(generator.generate(&mut store, &[10_000], 1, &greedy, &mut |_| true).is_err());
+    let two = generator.generate(&mut store, &prompt, 10, &greedy, &mut |t| t != tokenizer.encode("t").unwrap_or_default()[0])?;
+    assert_eq!(two.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn a_run_folder_gives_back_what_described_it() -> Check {
+    use ogive_lang::Loader;
+    use ogive_train::run::{DataLock, Lock, StoredFiles, read_lock, read_spec, read_tokenizer};
+    let folder = tempfile::tempdir()?;
+    let problem = problem(folder.path(), optimizer(OptimizerKind::Sgd), 5)?;
+    let lock = Lock {
+        ogive: "0.1.0".into(),
+        experiment: "bigram".into(),
+        files: Vec::new(),
+        set: vec![("model".into(), "8".into())],
+        base: folder.path().into(),
+        roots: vec![folder.path().into()],
+        settings: BTreeMap::from([("model".into(), "8".into())]),
+        seed: u64::MAX,
+        graph: problem.graph_hash(),
+        parameters: problem.parameters(),
+        data: DataLock::of(&problem.data),
+    };
+    let files = [("specs/a.arch".to_owned(), "// one".to_owned()), ("specs/parts/a.arch".to_owned(), "// two".to_owned())];
+    let path = folder.path().join("run");
+    let run = RunFolder::create(&path)?;
+    run.describe(lock.clone(), &files, problem.data.tokenizer.as_ref())?;
+    let read = read_lock(&path)?;
+    assert_eq!(read.files.iter().map(|f| f.copy.as_str()).collect::<Vec<_>>(), ["spec/a.arch", "spec/2-a.arch"]);
+    assert_eq!(Lock { files: Vec::new(), ..read.clone() }, lock);
+    let stored = read_spec(&path, &read)?;
+    assert_eq!(stored, files);
+    assert_eq!(StoredFiles(&stored).load("specs/a.arch", "parts/a.arch")?.1, "// two");
+    assert_eq!(StoredFiles(&stored).load("specs/parts/a.arch", "./../a.arch")?.1, "// one");
+    assert!(StoredFiles(&stored).load("specs/a.arch", "b.arch").is_err());
+    assert_eq!(read_tokenizer(&path)?.ok_or("no tokenizer")?.vocab(), problem.data.vocab);
+    std::fs::write(path.join("lock.json"), "{")?;
+    assert!(matches!(read_lock(&path), Err(RunError::BadLock { .. })));
+    Ok(())
+}

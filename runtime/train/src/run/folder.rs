@@ -12,11 +12,12 @@
 
 use super::RunError;
 use crate::data::{Dataset, PARTS, Tokenizer};
+use ogive_lang::Loader;
 use ogive_runtime::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What a run is, resolved: `lock.json`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -185,6 +186,32 @@ pub fn read_spec(path: &Path, lock: &Lock) -> Result<Vec<(String, String)>, RunE
         fs::read_to_string(&copy).map(|text| (file.name.clone(), text)).map_err(|why| RunError::Read { path: copy, why })
     };
     lock.files.iter().map(read).collect()
+}
+
+/// Gives imports of a stored spec: files are known by the names they had when the run was started.
+pub struct StoredFiles<'a>(pub &'a [(String, String)]);
+
+impl Loader for StoredFiles<'_> {
+    fn load(&self, from: &str, path: &str) -> Result<(String, String), String> {
+        let wanted = tidy(&Path::new(from).parent().unwrap_or(Path::new("")).join(path));
+        let found = self.0.iter().find(|(name, _)| tidy(Path::new(name)) == wanted);
+        found.cloned().ok_or_else(|| "the run folder has no copy of it".to_owned())
+    }
+}
+
+/// A path without `.` and, as far as its text tells, without `..`.
+fn tidy(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// The tokenizer of a run; `None` for token files.

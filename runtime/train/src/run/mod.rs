@@ -13,6 +13,6 @@ mod trainer;
 
 pub use error::RunError;
 pub use evaluate::{Evaluation, Evaluator};
-pub use folder::{DataLock, Lock, RunFolder, read_lock, read_spec, read_tokenizer};
+pub use folder::{DataLock, Lock, RunFolder, StoredFiles, read_lock, read_spec, read_tokenizer};
 pub use observer::{Event, Observer, Silent, StepReport};
 pub use trainer::{End, Finished, RunOptions, Trainer};

@@ -1,5 +1,5 @@
 //! A small language model built by hand, and problems around it.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use ogive_graph::{Builder, DType, Distribution, Graph, MapFn, Op, Output, Port, Random, ReduceFn, Shape, Ty, Value};
 use ogive_lang::hir::experiment::{Budget, Every, Optimizer, OptimizerKind, Schedule, ScheduleKind, Split};
@@ -28,7 +28,7 @@ pub fn bigram(batch: u64, vocab: u64, model: u64, training: bool) -> Lowered {
     let mut b = Builder::new(&mut graph.axes);
     let float = |order: &[ogive_graph::AxisId]| Ty::new(DType::F32, Shape::of(order.iter().copied()));
     let port = |name: &str, order: &[ogive_graph::AxisId]| Port { name: name.into(), order: order.to_vec() };
-    let mut weights = |b: &mut Builder<'_>, name: &str, order: &[ogive_graph::AxisId]| -> Value {
+    let weights = |b: &mut Builder<'_>, name: &str, order: &[ogive_graph::AxisId]| -> Value {
         b.add_as(Op::Param(port(name, order)), &[], Some(&float(order)))
     };
     let (embed, head, bias) = (weights(&mut b, "embed", &[from, m]), weights(&mut b, "head", &[m, to]), weights(&mut b, "bias", &[to]));
@@ -117,4 +117,12 @@ pub fn trainer(folder: &Path, problem: Problem) -> Result<Trainer<'static>, Box<
     let run = RunFolder::create(&folder.join("run"))?;
     std::fs::write(run.path.join("lock.json"), "{}")?;
     Ok(Trainer::new(problem, &Interpreter, options(), run)?)
+}
+
+/// Makes the logits the only output.
+pub fn give_logits(graph: &mut Graph) {
+    let total = graph.region.nodes.iter().find_map(|n| if let Op::LogSumExp(over) = &n.op { Some((n.inputs[0], over[0])) } else { None });
+    let Some((value, vocab)) = total else { panic!("no logits") };
+    let order: Vec<_> = graph.region.ty(value).shape.iter().filter(|a| *a != vocab).chain([vocab]).collect();
+    graph.outputs = vec![Output { port: Port { name: "logits".into(), order }, value, update: false }];
 }
