@@ -60,3 +60,6 @@ pub enum GradError {
         direction: u32,
     },
 }
+
+#[cfg(test)]
+mod tests;
