@@ -45,13 +45,13 @@ pub fn parse(file: FileId, text: &str, out: &mut Diagnostics) -> File {
     if verdict == tokens::Verdict::Refused {
         return File::default();
     }
-    let mut reader = Reader { file, base: 0, most: usize::MAX, text, out };
+    let tokens: Vec<_> = tokens.into_iter().filter(|t| t.kind != tokens::Kind::Comment).collect();
+    let mut reader = Reader { file, base: 0, most: usize::MAX, text, tokens: &tokens, out };
     if verdict == tokens::Verdict::Good
         && let Ok(pairs) = Grammar::parse(Rule::file, text)
     {
         return reader.file(pairs);
     }
-    let tokens: Vec<_> = tokens.into_iter().filter(|t| t.kind != tokens::Kind::Comment).collect();
     recover::file(&mut reader, &tokens)
 }
 
@@ -73,13 +73,19 @@ struct Reader<'a> {
     most: usize,
     /// The whole file.
     text: &'a str,
+    /// Without comments.
+    tokens: &'a [tokens::Token],
     out: &'a mut Diagnostics,
 }
 
 impl Reader<'_> {
     fn span(&self, pair: &Pair<'_>) -> Span {
         let span = pair.as_span();
-        self.at(self.base + span.start(), self.base + span.end())
+        let (start, end) = (self.base + span.start(), self.base + span.end());
+        // A rule that ends with something optional has read the space before it.
+        let after = self.tokens.partition_point(|t| t.end as usize <= end);
+        let end = after.checked_sub(1).map_or(end, |last| self.tokens[last].end as usize);
+        self.at(start, end.max(start))
     }
 
     fn at(&self, start: usize, end: usize) -> Span {
