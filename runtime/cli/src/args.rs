@@ -1,6 +1,7 @@
 //! Arguments.
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use ogive::stages::Stage;
 use std::path::PathBuf;
 
 /// Say what a network is in a `.arch` file; ogive checks it, costs it, compiles it and trains it.
@@ -121,26 +122,6 @@ pub(crate) struct Fmt {
 pub(crate) struct Explain {
     /// A code such as arch::shape::not_subset, or its last part. All codes are listed without it.
     pub(crate) code: Option<String>,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// The syntax tree, as formatted source.
-    Parse,
-    /// Items and where their names come from.
-    Resolve,
-    /// Instances with shapes and parameter counts.
-    Elaborate,
-    /// The graph.
-    Lower,
-    /// The graph with gradients and optimiser (experiments) or gradients of every parameter.
-    Differentiate,
-    /// The graph in fused groups.
-    Fuse,
-    /// Kernels and the memory plan.
-    Schedule,
-    /// Machine code, as cranelift's intermediate form.
-    Codegen,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,13 @@
 
 mod args;
 mod backends;
+mod checkpoints;
 mod commands;
 mod exit;
+mod experiments;
 mod load;
 mod output;
+mod watch;
 mod which;
 
 use clap::Parser;

@@ -129,3 +129,8 @@ fn aligned(rows: &[Vec<String>], right: bool) -> String {
 pub(crate) fn width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).filter(|c| (40..=200).contains(c)).unwrap_or(100)
 }
+
+/// A next step, after an error.
+pub(crate) fn help(text: &str) {
+    eprintln!("  help: {text}");
+}

@@ -3,6 +3,7 @@
 use crate::args::Which;
 use crate::exit::Exit;
 use crate::output;
+use ogive::stages::{self, Subject};
 use ogive_lang::Spec;
 use ogive_lang::syntax::{BlockKind, Item};
 
@@ -22,21 +23,6 @@ fn is_model(item: &Item) -> bool {
 
 fn is_block(item: &Item) -> bool {
     matches!(item, Item::Block(_))
-}
-
-/// A block, cell or model, or an experiment.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Subject {
-    Experiment(String),
-    Block(String),
-}
-
-impl Subject {
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Subject::Experiment(name) | Subject::Block(name) => name,
-        }
-    }
 }
 
 /// Every experiment and model of the root file, or its blocks where it has neither.
@@ -64,12 +50,7 @@ pub(crate) fn subject(spec: &Spec, which: &Which) -> Result<Subject, Exit> {
         }
         return Err(unknown(spec, name, "block, model or experiment", |i| is_block(i) || is_experiment(i)));
     }
-    let experiments = own(spec, is_experiment);
-    if let [only] = &experiments[..] {
-        return Ok(Subject::Experiment(only.clone()));
-    }
-    let block = own(spec, is_model).pop().or_else(|| own(spec, is_block).pop());
-    block.map(Subject::Block).or_else(|| experiments.last().cloned().map(Subject::Experiment)).ok_or_else(|| {
+    stages::subject(spec).ok_or_else(|| {
         output::error("the spec declares no block, model or experiment");
         Exit::Usage
     })

@@ -3,8 +3,8 @@
 use crate::args::{Float, Run};
 use crate::exit::Exit;
 use crate::{backends, load, output, which};
-use ogive_graph::autodiff::reverse;
-use ogive_graph::{DType, Graph, Op, Output, Port, Ty, Value};
+use ogive::stages;
+use ogive_graph::{DType, Graph, pipeline};
 use ogive_lang::elaborate;
 use ogive_lang::hir::Program;
 use ogive_lang::lower::{self, Binding, Listed, Lowered};
@@ -41,15 +41,21 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
         tensors: params.take(lowered.params.iter().map(|p| (p.name.clone(), dims_of(&p.dims), DType::F32)).collect(), dtype)?,
     };
     let mut bindings = inputs.take(lowered.inputs.iter().map(expected).collect(), dtype)?;
+    let inputs_only = bindings.clone();
     let graph = if args.cotangents.is_some() {
         let seeds = cotangents.take(seeds_expected(&lowered, &cotangents), dtype)?;
         let graph = with_gradients(&lowered, &seeds)?;
-        bindings.extend(seeds.into_iter().map(|(name, tensor)| (cotangent_port(&name), tensor)));
+        bindings.extend(seeds.into_iter().map(|(name, tensor)| (stages::cotangent(&name), tensor)));
         graph
     } else {
         lowered.graph.clone()
     };
-    let results = evaluate(args, &graph, store, &bindings)?;
+    let given: BTreeMap<String, Tensor> = match args.cotangents {
+        Some(_) => store.tensors.iter().chain(&inputs_only).map(|(n, t)| (n.clone(), t.clone())).collect(),
+        None => BTreeMap::new(),
+    };
+    let mut results = evaluate(args, &graph, store, &bindings)?;
+    fill(&mut results, &given, dtype);
     files::write(out, results.iter().map(|(n, t)| (n.as_str(), t)), &BTreeMap::new()).map_err(|e| {
         output::error(e.to_string());
         Exit::Data
@@ -77,58 +83,24 @@ fn seeds_expected(lowered: &Lowered, given: &Given) -> Wanted {
     floats.filter(|o| given.has(&o.name)).map(expected).collect()
 }
 
-fn cotangent_port(name: &str) -> String {
-    format!("cotangent.{name}")
-}
-
-/// The graph with an input for each cotangent and an output `grad.NAME` for each parameter and floating input.
+/// The graph with an input for each cotangent and an output `grad.NAME` for each parameter and floating input that has one.
 fn with_gradients(lowered: &Lowered, seeds: &BTreeMap<String, Tensor>) -> Result<Graph, Exit> {
-    let mut graph = lowered.graph.clone();
-    let mut pairs = Vec::new();
-    for output in lowered.graph.outputs.iter().filter(|o| seeds.contains_key(&o.port.name)) {
-        let ty = graph.region.ty(output.value).clone();
-        let port = Port { name: cotangent_port(&output.port.name), order: output.port.order.clone() };
-        let origin = graph.region.node(output.value).origin.clone();
-        let seed = graph.region.push(ogive_graph::Node { op: Op::Input(port), inputs: Default::default(), ty, origin });
-        pairs.push((output.value, seed));
-    }
-    let wrt: Vec<(Port, Value, Ty)> = lowered
-        .graph
-        .region
-        .nodes
-        .iter()
-        .enumerate()
-        .filter_map(|(i, node)| match &node.op {
-            Op::Input(port) | Op::Param(port) if node.ty.dtype.is_float() => Some((port.clone(), Value(i as u32), node.ty.clone())),
-            _ => None,
-        })
-        .collect();
-    let values: Vec<Value> = wrt.iter().map(|w| w.1).collect();
-    let found = reverse::vjp(&graph, &pairs, &values).map_err(|e| {
+    let forward = pipeline::run(&lowered.graph, pipeline::FORWARD, false).map_err(|f| {
+        output::error(f.to_string());
+        Exit::Fault
+    })?;
+    let outputs: Vec<String> = seeds.keys().cloned().collect();
+    stages::with_gradients(&forward.0, &outputs, &mut |_, _| true).map_err(|e| {
         output::error(e.to_string());
         Exit::Spec
-    })?;
-    let mut graph = found.graph;
-    for ((port, _, ty), cotangent) in wrt.into_iter().zip(found.cotangents) {
-        let value = cotangent.unwrap_or_else(|| zeros(&mut graph, &ty));
-        graph.outputs.push(Output { port: Port { name: format!("grad.{}", port.name), order: port.order }, value, update: false });
-    }
-    Ok(graph)
+    })
 }
 
-/// What has no influence on any output has a gradient of zero.
-fn zeros(graph: &mut Graph, ty: &Ty) -> Value {
-    let mut builder = ogive_graph::Builder::over(&mut graph.axes, std::mem::take(&mut graph.region));
-    let mut value = builder.float(0.0, ty.dtype);
-    for axis in ty.shape.iter() {
-        let positions = builder.add(Op::Iota(axis), &[]);
-        let positions = builder.cast(positions, ty.dtype);
-        let none = builder.float(0.0, ty.dtype);
-        let along = builder.map(ogive_graph::MapFn::Mul, &[positions, none]);
-        value = builder.map(ogive_graph::MapFn::Add, &[value, along]);
+/// Gradients of zero for what has no influence on any output with a cotangent.
+fn fill(results: &mut BTreeMap<String, Tensor>, given: &BTreeMap<String, Tensor>, dtype: DType) {
+    for (name, tensor) in given.iter().filter(|(_, t)| t.dtype().is_float()) {
+        results.entry(format!("grad.{name}")).or_insert_with(|| Tensor::zeros(dtype, tensor.dims.clone()));
     }
-    graph.region = builder.region;
-    value
 }
 
 fn evaluate(args: &Run, graph: &Graph, mut store: Store, bindings: &Bindings) -> Result<BTreeMap<String, Tensor>, Exit> {

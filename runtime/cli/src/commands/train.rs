@@ -1,0 +1,156 @@
+//! `ogive train`: an experiment, or every point of its sweep.
+
+use crate::args::Train;
+use crate::exit::Exit;
+use crate::experiments::{self, Asked, failed};
+use crate::watch::Watch;
+use crate::{backends, load, output, which};
+use ogive_lang::elaborate;
+use ogive_lang::hir::experiment::Point;
+use ogive_train::data::{Dataset, Roots, reference};
+use ogive_train::run::{End, Finished, RunError, RunFolder, RunOptions, Trainer};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(crate) fn run(args: &Train) -> Result<(), Exit> {
+    let spec = Arc::new(load::load_clean(&args.spec, &args.overrides)?);
+    let name = which::experiment(&spec, &args.which)?;
+    let set = load::settings(&args.overrides, true)?.set;
+    let base = args.spec.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+    let roots = Roots { base, allowed: load::roots(&args.spec, &args.overrides) };
+    let asked = Asked { spec, name, set, roots };
+    let folder = args.out.clone().unwrap_or_else(|| free_folder(&asked.name));
+    if args.sweep {
+        return sweep(args, &asked, &folder);
+    }
+    let stop = interrupt();
+    let (experiment, data) = asked.load(None)?;
+    compressors(&data);
+    let finished = one(args, &asked, &experiment, data, &folder, stop).map_err(|e| failed(&e))?;
+    end(&finished, &folder)
+}
+
+/// `runs/NAME`, or `runs/NAME-2`, ... where that is taken.
+fn free_folder(name: &str) -> PathBuf {
+    let first = Path::new("runs").join(name);
+    let numbered = (2u32..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
+    std::iter::once(first.clone()).chain(numbered).find(|p| !p.exists()).unwrap_or(first)
+}
+
+/// A flag that Ctrl-C raises; the second Ctrl-C ends the process at once.
+pub(crate) fn interrupt() -> &'static AtomicBool {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let handler = || {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        output::note("\nstopping after this step, with a checkpoint (Ctrl-C again ends at once)");
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        output::detail(format!("Ctrl-C will not write a checkpoint: {error}"));
+    }
+    &STOP
+}
+
+fn one(
+    args: &Train,
+    asked: &Asked,
+    experiment: &ogive_lang::hir::Experiment,
+    data: Dataset,
+    folder: &Path,
+    stop: &AtomicBool,
+) -> Result<Finished, RunError> {
+    let problem = asked.problem(experiment, data);
+    let lock = asked.lock(experiment, &problem);
+    let held = RunFolder::create(folder)?;
+    let backend = backends::backend(&args.device);
+    let options = RunOptions { exec: backends::options(&args.device), evaluate_at_most: None };
+    let tokenizer = problem.data.tokenizer.clone();
+    held.describe(lock, &experiments::files(&asked.spec), tokenizer.as_ref())?;
+    output::note(format!("run folder {}", folder.display()));
+    let mut trainer = Trainer::new(problem, backend.as_ref(), options, held)?;
+    trainer.run(&mut Watch::new(), stop)
+}
+
+/// What general compressors make of the validation text: a scale for bits per byte.
+fn compressors(data: &Dataset) {
+    let Some(text) = data.validation_text() else { return };
+    if output::level() < 0 || text.is_empty() {
+        return;
+    }
+    if let (Some(gzip), Some(xz)) = (reference::gzip(text), reference::xz(text)) {
+        output::note(format!("for scale, the validation text in bits per byte: gzip -9 {gzip:.2}, xz -9 {xz:.2}"));
+    }
+}
+
+/// The last lines, and the exit code.
+pub(crate) fn end(finished: &Finished, folder: &Path) -> Result<(), Exit> {
+    if finished.end == End::Interrupted {
+        output::note(format!("interrupted at step {}; go on with: ogive resume {}", finished.step, folder.display()));
+        return Err(Exit::Interrupted);
+    }
+    let values = finished.evaluations.iter().flat_map(|(part, e)| {
+        e.values.iter().map(|(name, v)| (format!("{}.{name}", part.name()), *v)).collect::<Vec<_>>()
+    });
+    let values: Vec<(String, f64)> = values.collect();
+    if output::json() {
+        let measured: serde_json::Map<String, serde_json::Value> = values.into_iter().map(|(n, v)| (n, v.into())).collect();
+        let claims: Vec<_> = finished.claims.iter().map(|c| serde_json::json!({ "claim": c.text, "holds": c.holds })).collect();
+        let value = serde_json::json!({ "run": folder, "step": finished.step, "measured": measured, "claims": claims });
+        output::result(value.to_string());
+    } else {
+        for (name, value) in values {
+            output::result(format!("{name} {value:.4}"));
+        }
+        output::note(format!("done. Continue a text with: ogive generate {} --prompt \"...\"", folder.display()));
+    }
+    if finished.claims.iter().all(|c| c.holds) { Ok(()) } else { Err(Exit::Spec) }
+}
+
+fn sweep(args: &Train, asked: &Asked, folder: &Path) -> Result<(), Exit> {
+    let settings = ogive_lang::Settings { set: asked.set.clone(), dims: [("vocab".to_owned(), 256)].into(), training: true };
+    let points: Vec<Point> = load::clean(elaborate::sweep(&asked.spec, &asked.name, &settings), &asked.spec.sources)?;
+    if points.is_empty() {
+        output::error(format!("no sweep of `{}` in this spec; write: sweep {} {{ seed in [1, 2, 3] }}", asked.name, asked.name));
+        return Err(Exit::Usage);
+    }
+    let stop = interrupt();
+    // Every point is elaborated before any is trained: a wrong one stops here.
+    let mut ready = Vec::new();
+    for point in &points {
+        let mut at = asked.clone();
+        at.set.extend(point.set.iter().cloned());
+        let (experiment, data) = at.load(None)?;
+        let parameters = experiment.program.parameters();
+        output::note(format!("{}: {} parameters", shown(point), parameters.map_or_else(|| "unknown".into(), output::thousands)));
+        ready.push((at, experiment, data, parameters));
+    }
+    let mut ready = ready.into_iter();
+    let mut interrupted = false;
+    let rows = ogive_train::sweep::run(points, &mut |i, point| {
+        let Some((at, experiment, data, parameters)) = ready.next() else {
+            return (None, Err(RunError::Lowering("a point was lost".to_owned())));
+        };
+        output::note(format!("\npoint {}: {}", i + 1, shown(point)));
+        let result = one(args, &at, &experiment, data, &folder.join(format!("point-{}", i + 1)), stop);
+        interrupted |= matches!(&result, Ok(f) if f.end == End::Interrupted);
+        (parameters, result)
+    });
+    let (head, body) = ogive_train::sweep::table(&rows);
+    output::result(output::table(&std::iter::once(head).chain(body).collect::<Vec<_>>()));
+    if interrupted {
+        return Err(Exit::Interrupted);
+    }
+    for row in &rows {
+        if let Err(error) = &row.result {
+            return Err(failed(error));
+        }
+    }
+    let hold = rows.iter().all(|r| matches!(&r.result, Ok(f) if f.claims.iter().all(|c| c.holds)));
+    if hold { Ok(()) } else { Err(Exit::Spec) }
+}
+
+fn shown(point: &Point) -> String {
+    point.set.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ")
+}
