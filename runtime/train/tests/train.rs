@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Check, optimizer, options, problem, trainer};
+use ogive_graph::Graph;
 use ogive_lang::hir::experiment::{Claim, OptimizerKind, Quantity, Relation, Split};
-use ogive_runtime::{Data, Interpreter};
+use ogive_runtime::{Backend, Bindings, Data, Draw, ExecError, Executable, Interpreter, Memory, Options, Store, Tensor};
 use ogive_train::run::checkpoint::{self, State};
 use ogive_train::run::{End, Event, Observer, RunError, RunFolder, Silent, Trainer};
 use std::collections::BTreeMap;
@@ -262,5 +263,69 @@ fn a_run_folder_gives_back_what_described_it() -> Check {
     assert_eq!(read_tokenizer(&path)?.ok_or("no tokenizer")?.vocab(), problem.data.vocab);
     std::fs::write(path.join("lock.json"), "{")?;
     assert!(matches!(read_lock(&path), Err(RunError::BadLock { .. })));
+    Ok(())
+}
+
+/// The interpreter, as it would be for a model of a petabyte.
+struct Huge;
+
+impl Backend for Huge {
+    fn name(&self) -> &'static str {
+        "huge"
+    }
+
+    fn compile(&self, graph: &Graph, options: &Options) -> Result<Box<dyn Executable>, ExecError> {
+        Ok(Box::new(Claiming(Interpreter.compile(graph, options)?)))
+    }
+}
+
+struct Claiming(Box<dyn Executable>);
+
+impl Executable for Claiming {
+    fn memory(&self) -> Memory {
+        Memory { arena: 1 << 50, ..self.0.memory() }
+    }
+
+    fn run(&mut self, store: &mut Store, inputs: &Bindings, draw: Draw) -> Result<(), ExecError> {
+        self.0.run(store, inputs, draw)
+    }
+
+    fn output(&self, name: &str) -> Option<&Tensor> {
+        self.0.output(name)
+    }
+}
+
+#[test]
+fn a_model_that_cannot_fit_is_refused_with_its_largest_tensors() -> Check {
+    let folder = tempfile::tempdir()?;
+    let problem = problem(folder.path(), optimizer(OptimizerKind::AdamW), 5)?;
+    let run = RunFolder::create(&folder.path().join("run"))?;
+    let error = Trainer::new(problem, &Huge, options(), run).err().ok_or("it fits")?;
+    let RunError::WillNotFit { needed, largest, .. } = &error else { return Err(error.into()) };
+    assert!(*needed > 1 << 50 && error.exit_code() == 3);
+    assert_eq!(largest.len(), 5);
+    assert!(largest[0].contains("batch: 8") && error.to_string().contains(&largest[4]), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_batch_that_micro_batches_do_not_divide_is_refused() -> Check {
+    let folder = tempfile::tempdir()?;
+    let settings = ogive_lang::hir::experiment::Optimizer { accumulate: 3, ..optimizer(OptimizerKind::AdamW) };
+    let run = RunFolder::create(&folder.path().join("run"))?;
+    let error = Trainer::new(problem(folder.path(), settings, 5)?, &Interpreter, options(), run).err();
+    assert!(matches!(error, Some(RunError::Uneven { batch: 8, accumulate: 3 })));
+    Ok(())
+}
+
+#[test]
+fn evaluation_weights_of_a_checkpoint_are_the_moving_averages() -> Check {
+    let folder = tempfile::tempdir()?;
+    let settings = ogive_lang::hir::experiment::Optimizer { ema: Some(0.9), ..optimizer(OptimizerKind::AdamW) };
+    let mut trainer = trainer(folder.path(), problem(folder.path(), settings, 5)?)?;
+    let from = trainer.run(&mut Silent, &GO)?.checkpoint;
+    let expected = |names: &str| trainer.store().tensors[names].clone();
+    let like = ["embed", "head", "bias"].iter().map(|n| ((*n).to_owned(), expected(n))).collect();
+    assert_eq!(checkpoint::weights(&from, &like)?["head"].data, expected("ema.head").data);
     Ok(())
 }

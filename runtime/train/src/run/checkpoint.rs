@@ -3,6 +3,7 @@
 //! Everything is written into a hidden folder beside, the manifest last, and the folder is renamed once. A folder without a manifest
 //! that names its files with their true sizes is no checkpoint, so a process may be killed at any point.
 
+use crate::optimizer::AVERAGES;
 use ogive_runtime::files::{self, FileError, Reader};
 use ogive_runtime::{Dim, Tensor, ports};
 use serde::{Deserialize, Serialize};
@@ -282,6 +283,24 @@ pub fn read(file: &Path, expected: &BTreeMap<String, Tensor>) -> Result<BTreeMap
         let mut tensor = reader.tensor(name, Some(like.dtype()))?;
         tensor.dims = like.dims.clone();
         tensors.insert(name.clone(), tensor);
+    }
+    Ok(tensors)
+}
+
+/// The parameters that a run evaluates with: their moving averages where the checkpoint has them, else the parameters themselves.
+/// `expected` gives their names and dims.
+///
+/// # Errors
+/// Those of [`verify`] and [`read`].
+pub fn weights(checkpoint: &Path, expected: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    verify(checkpoint)?;
+    let mut tensors = read(&checkpoint.join(MODEL), expected)?;
+    let mut optimizer = Reader::open(&checkpoint.join(OPTIMIZER))?;
+    for (name, tensor) in &mut tensors {
+        let average = format!("{AVERAGES}{name}");
+        if optimizer.entries.contains_key(&average) {
+            tensor.data = optimizer.tensor(&average, Some(tensor.dtype()))?.data;
+        }
     }
     Ok(tensors)
 }
