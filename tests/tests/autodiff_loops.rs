@@ -61,6 +61,39 @@ fn a_shared_layer_adds_up_the_gradients_of_its_parameters() {
     }));
 }
 
+#[test]
+fn a_recurrence_with_a_matrix_used_twice() {
+    for batched in [false, true] {
+        against(batched, 1);
+        against(batched, 3);
+    }
+    fn against(batched: bool, batch: u64) {
+        thoroughly(&made(|b| {
+            let (t, n, m, k) = (b.axis("time", 3), b.axis("batch", batch), b.axis("model", 3), b.axis("from", 3));
+            let rest: Vec<_> = if batched { vec![n] } else { vec![] };
+            let wide = [rest.as_slice(), &[m]].concat();
+            let x = param(b, "x", &[&[t], wide.as_slice()].concat());
+            let (h, w, v) = (param(b, "h", &wide), param(b, "w", &[k, m]), param(b, "v", &[m]));
+            let region = body(b, &[floats(&wide), floats(&wide), floats(&[k, m]), floats(&[m])], |b, a| {
+                let from = b.add(Op::Rename(vec![(m, k)]), &[a[0]]);
+                let once = b.contract(from, a[2], &[k]);
+                let turned = b.add(Op::Rename(vec![(k, m), (m, k)]), &[a[2]]);
+                let new = b.map(MapFn::Sin, &[a[1]]);
+                let new = b.add(Op::Rename(vec![(m, k)]), &[new]);
+                let again = b.contract(new, turned, &[k]);
+                let gated = b.map(MapFn::Mul, &[again, a[3]]);
+                let sum = b.map(MapFn::Add, &[once, gated]);
+                let h = b.map(MapFn::Tanh, &[sum]);
+                vec![h, a[0]]
+            });
+            let l = Loop { kind: LoopKind::Scan, axis: t, reverse: false, carries: 1, stacked: 1, body: region };
+            let results = b.repeat(l, &[h, x, w, v]);
+            let (last, all) = (weigh(b, results[0]), weigh(b, results[1]));
+            b.map(MapFn::Add, &[last, all])
+        }));
+    }
+}
+
 /// `c = sigmoid(f) c + sigmoid(i) tanh(z)`, `h = sigmoid(o) tanh(c)` with element-wise recurrence.
 fn cell(b: &mut Builder<'_>, reverse: bool, use_last: bool) -> Value {
     let (t, n, m) = (b.axis("time", 4), b.axis("batch", 2), b.axis("model", 3));

@@ -6,6 +6,7 @@
 use super::GradError;
 use super::activity;
 use super::emit;
+use super::outer::{self, Outer};
 use super::residuals::{self, Origin};
 use super::reverse::{Sweep, sweep};
 use crate::build::Builder;
@@ -26,6 +27,8 @@ struct Step {
     results: Vec<Value>,
     /// For each result the input of the forward loop whose cotangent it is.
     receivers: Vec<Value>,
+    /// Cotangents that are computed after the loop.
+    outers: Vec<Outer>,
 }
 
 impl Sweep<'_> {
@@ -38,7 +41,7 @@ impl Sweep<'_> {
             return Ok(());
         }
         let step = self.step(node, &l, dys, &arguments, &active, &wanted)?;
-        self.close(y, node, &l, &arguments, step);
+        self.close(y, node, &l, step);
         Ok(())
     }
 
@@ -118,7 +121,8 @@ impl Sweep<'_> {
 
         let mut b = Builder::over(self.b.axes, region);
         b.origin = node.origin.clone();
-        let (mut results, mut receivers, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+        let late = late(&b.region);
+        let (mut results, mut receivers, mut sums, mut outers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for i in (0..l.carries).filter(|&i| active[i]) {
             let ty = b.region.ty(carried[results.len()].0).clone();
             results.push(match cotangent(i) {
@@ -129,6 +133,8 @@ impl Sweep<'_> {
         }
         for i in (l.carries + l.stacked..node.inputs.len()).filter(|&i| wanted[i]) {
             let Some(dx) = cotangent(i) else { continue };
+            let parts = outer::divide(&b, l.axis, &late, dx, node.inputs[i], &mut outers);
+            let Some(dx) = emit::total(&mut b, &parts) else { continue };
             let ty = b.ty(dx).clone();
             let sum = fresh(&mut b.region, ty.clone());
             sums.push((sum, ty));
@@ -145,16 +151,16 @@ impl Sweep<'_> {
             let outside = emit::zeros(&mut self.b, &ty);
             carried.push((inside, outside));
         }
-        Ok(Step { region, carried, stacked, invariant, results, receivers })
+        Ok(Step { region, carried, stacked, invariant, results, receivers, outers })
     }
 
     /// Divides the joint region into the forward step, which collects residuals, and the backward step; appends the backward loop.
-    fn close(&mut self, y: Value, node: &Node, l: &Loop, arguments: &BTreeMap<u32, Value>, mut step: Step) {
-        let late = late(&step);
+    fn close(&mut self, y: Value, node: &Node, l: &Loop, mut step: Step) {
+        let late = late(&step.region);
         let (mut copied, needed) = backward_nodes(&step, &late);
         let collected: BTreeMap<Value, usize> = l.body.results.iter().enumerate().skip(l.carries).rev().map(|(i, &v)| (v, i)).collect();
         let free = |index: usize| match step.region.nodes[index].op {
-            Op::Argument(i) => i as usize >= l.carries,
+            Op::Argument(i) if i as usize >= l.carries => true,
             _ => collected.contains_key(&Value(index as u32)),
         };
         let origins: Vec<Origin> = (0..step.region.nodes.len())
@@ -167,6 +173,7 @@ impl Sweep<'_> {
         let mut stack: Vec<Value> = needed.into_iter().collect();
         while let Some(value) = stack.pop() {
             let argument = matches!(step.region.node(value).op, Op::Argument(_));
+            debug_assert!(!argument || free(value.index()) || saved.contains(&value), "a carry is had by keeping it");
             if saved.contains(&value) || argument || collected.contains_key(&value) {
                 given.insert(value);
             } else if !copied[value.index()] {
@@ -176,7 +183,7 @@ impl Sweep<'_> {
         }
         let mut forward = Copy::new(&step.region);
         let results: Vec<Value> = l.body.results.iter().chain(&saved).copied().collect();
-        forward.nodes(&live(&step.region, &results));
+        forward.nodes(&live(&step.region, &results, |_| false));
         let mut results: Vec<Value> = results.iter().map(|&v| forward.renamed(v)).collect();
         let mut body = forward.made;
         let mut spare: BTreeMap<Value, AxisId> = BTreeMap::new();
@@ -199,8 +206,10 @@ impl Sweep<'_> {
         }
         for &value in given.difference(&saved) {
             match step.region.node(value).op {
-                Op::Argument(i) if (i as usize) < l.carries + l.stacked => step.stacked.push((value, node.inputs[i as usize])),
-                Op::Argument(i) => step.invariant.push((value, node.inputs[i as usize])),
+                Op::Argument(i) if (l.carries..l.carries + l.stacked).contains(&(i as usize)) => {
+                    step.stacked.push((value, node.inputs[i as usize]));
+                }
+                Op::Argument(i) if i as usize >= l.carries => step.invariant.push((value, node.inputs[i as usize])),
                 _ => {
                     let index = collected[&value];
                     let outside = self.project(y, index, step.region.ty(value), l.axis);
@@ -208,13 +217,21 @@ impl Sweep<'_> {
                 }
             }
         }
-        debug_assert!(arguments.values().all(|a| a.index() < step.region.nodes.len()));
         self.b.region.nodes[y.index()].op = Op::Loop(Box::new(Loop { body, ..l.clone() }));
-        self.append(l, &step, &copied, &spare);
+        self.append(l, step, &copied, &spare);
     }
 
     /// Appends the backward loop and gives its results to the forward loop's inputs.
-    fn append(&mut self, l: &Loop, step: &Step, copied: &[bool], spare: &BTreeMap<Value, AxisId>) {
+    fn append(&mut self, l: &Loop, mut step: Step, copied: &[bool], spare: &BTreeMap<Value, AxisId>) {
+        // What the products after the loop are made of: what the loop is given, or what it collects for them.
+        let mut outside: BTreeMap<Value, Value> = step.stacked.iter().chain(&step.invariant).copied().collect();
+        let bases: BTreeSet<Value> = step.outers.iter().flat_map(Outer::bases).filter(|v| !outside.contains_key(v)).collect();
+        let mut roots = step.results.clone();
+        roots.extend(&bases);
+        let live = live(&step.region, &roots, |v| outside.contains_key(&v));
+        step.stacked.retain(|(inside, _)| live[inside.index()]);
+        step.invariant.retain(|(inside, _)| live[inside.index()]);
+
         let mut backward = Copy::new(&step.region);
         let mut inputs = Vec::new();
         for &(inside, outside) in step.carried.iter().chain(&step.stacked).chain(&step.invariant) {
@@ -229,20 +246,26 @@ impl Sweep<'_> {
             inputs.push(outside);
         }
         for (&inside, &axis) in spare {
+            let Some(argument) = backward.to[inside.index()] else { continue };
             let mut b = Builder::over(self.b.axes, std::mem::take(&mut backward.made));
             b.origin = step.region.node(inside).origin.clone();
-            let argument = backward.to[inside.index()].unwrap_or(inside);
             backward.to[inside.index()] = Some(b.add(Op::Rename(vec![(axis, l.axis)]), &[argument]));
             backward.made = b.region;
         }
-        backward.nodes(copied);
-        let results = step.results.iter().map(|&v| backward.renamed(v)).collect();
+        let chosen: Vec<bool> = copied.iter().zip(&live).map(|(&copied, &live)| copied && live).collect();
+        backward.nodes(&chosen);
+        let results = roots.iter().map(|&v| backward.renamed(v)).collect();
         let body = Region { results, ..backward.made };
         let (carries, stacked) = (step.carried.len(), step.stacked.len());
         let back = Loop { kind: l.kind, axis: l.axis, reverse: !l.reverse, carries, stacked, body };
         let grads = self.b.repeat(back, &inputs);
-        for (&receiver, dx) in step.receivers.iter().zip(grads) {
+        for (&receiver, &dx) in step.receivers.iter().zip(&grads) {
             self.give(receiver, dx);
+        }
+        outside.extend(bases.into_iter().zip(grads.into_iter().skip(step.results.len())));
+        for outer in &step.outers {
+            let dx = outer.build(&mut self.b, l.axis, &outside);
+            self.give(outer.receiver, dx);
         }
     }
 
@@ -278,9 +301,9 @@ fn unify_arguments(body: &mut Region) -> BTreeMap<u32, Value> {
 }
 
 /// For each value, whether it needs a cotangent.
-fn late(step: &Step) -> Vec<bool> {
-    let mut late = vec![false; step.region.nodes.len()];
-    for (index, node) in step.region.nodes.iter().enumerate() {
+fn late(region: &Region) -> Vec<bool> {
+    let mut late = vec![false; region.nodes.len()];
+    for (index, node) in region.nodes.iter().enumerate() {
         late[index] = node.op == Op::Argument(u32::MAX) || node.inputs.iter().any(|v| late[v.index()]);
     }
     late
@@ -291,6 +314,7 @@ fn backward_nodes(step: &Step, late: &[bool]) -> (Vec<bool>, BTreeSet<Value>) {
     let mut copied = vec![false; late.len()];
     let mut needed = BTreeSet::new();
     let mut stack = step.results.clone();
+    stack.extend(step.outers.iter().flat_map(Outer::bases));
     while let Some(value) = stack.pop() {
         if !late[value.index()] {
             needed.insert(value);
@@ -302,12 +326,12 @@ fn backward_nodes(step: &Step, late: &[bool]) -> (Vec<bool>, BTreeSet<Value>) {
     (copied, needed)
 }
 
-/// The nodes that the roots need.
-fn live(region: &Region, roots: &[Value]) -> Vec<bool> {
+/// The nodes that the roots need; what is given needs nothing.
+fn live(region: &Region, roots: &[Value], given: impl Fn(Value) -> bool) -> Vec<bool> {
     let mut live = vec![false; region.nodes.len()];
     let mut stack = roots.to_vec();
     while let Some(value) = stack.pop() {
-        if !std::mem::replace(&mut live[value.index()], true) {
+        if !std::mem::replace(&mut live[value.index()], true) && !given(value) {
             stack.extend(&region.node(value).inputs);
         }
     }

@@ -10,6 +10,7 @@ mod emit;
 pub mod forward;
 mod loops;
 mod map;
+mod outer;
 mod residuals;
 pub mod reverse;
 mod rules;

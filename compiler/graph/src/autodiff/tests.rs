@@ -176,6 +176,35 @@ fn an_element_wise_cell_keeps_its_state_alone() {
 }
 
 #[test]
+fn the_weights_of_a_recurrence_get_their_gradient_in_one_contraction_after_the_loop() {
+    let text = "axis time = 9\naxis batch = 2\naxis model = 16\naxis from = 16\n
+%0 = param x : f32[time, batch, model]
+%1 = param w : f32[from, model]
+%2 = param h : f32[batch, model]
+%3 = scan along time carry [%2] stacked [%0] with [%1] : f32[batch, model] {
+  %0 = argument 0 : f32[batch, model]
+  %1 = argument 1 : f32[batch, model]
+  %2 = argument 2 : f32[from, model]
+  %3 = rename %0 [model as from] : f32[batch, from]
+  %4 = contract %3, %2 over [from] : f32[batch, model]
+  %5 = add %4, %1 : f32[batch, model]
+  %6 = tanh %5 : f32[batch, model]
+  yield [%6] collect [%6]
+}
+%4 = project 1 of %3 : f32[time, batch, model]
+%5 = sum %4 over [time, batch, model] : f32[]
+";
+    let graph = differentiated(&parse(text).unwrap());
+    let backward = loops(&graph.region)[1];
+    assert_eq!(backward.carries, 1, "{}", print_plain(&graph));
+    assert_eq!(count(&backward.body, |op| matches!(op, Op::Contract(_))), 1);
+    let time_and_batch = |op: &Op| matches!(op, Op::Contract(over) if over.len() == 2);
+    assert_eq!(graph.region.nodes.iter().filter(|n| time_and_batch(&n.op)).count(), 1);
+    // The state before each step, renamed; the new state is collected already.
+    assert_eq!(kept(&graph, 2).len(), 1);
+}
+
+#[test]
 fn nothing_is_multiplied_by_one_or_added_to_zero() {
     let graph = differentiated(&layers(2));
     let plain = |region: &Region| {
