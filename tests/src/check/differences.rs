@@ -25,7 +25,7 @@ pub fn with_loss(made: &Made) -> Option<(Graph, Value)> {
     let mut graph = made.graph.clone();
     let outputs: Vec<Value> = graph.outputs.iter().map(|o| o.value).filter(|&v| graph.region.ty(v).dtype.is_float()).collect();
     let mut b = Builder::over(&mut graph.axes, std::mem::take(&mut graph.region));
-    let terms: Vec<Value> = outputs.iter().enumerate().map(|(i, &v)| weighed(&mut b, v, 0.3 + i as f64)).collect();
+    let terms: Vec<Value> = outputs.iter().enumerate().map(|(i, &v)| weighed(&mut b, v, i as i32)).collect();
     let loss = terms.into_iter().reduce(|a, c| b.map(MapFn::Add, &[a, c]));
     graph.region = b.region;
     let loss = loss?;
@@ -33,19 +33,23 @@ pub fn with_loss(made: &Made) -> Option<(Graph, Value)> {
     Some((graph, loss))
 }
 
-/// `sum(x * sin(start + positions))`, with another pitch for each axis.
-fn weighed(b: &mut Builder<'_>, x: Value, start: f64) -> Value {
+/// The sum of `x` times weights that are multiples of 1/32, which every float type holds, and differ along every axis.
+fn weighed(b: &mut Builder<'_>, x: Value, start: i32) -> Value {
+    const PITCHES: [i32; 6] = [3, 5, 7, 2, 4, 6];
     let dtype = b.ty(x).dtype;
-    let mut phase = b.float(start, dtype);
+    let mut place = b.int(start);
     let axes = b.shape(x).axes().to_vec();
-    for (n, &axis) in axes.iter().enumerate() {
-        let here = b.add(Op::Iota(axis), &[]);
-        let here = b.cast(here, dtype);
-        let pitch = b.float(0.7 + 0.9 * n as f64, dtype);
+    for (&axis, pitch) in axes.iter().zip(PITCHES.into_iter().cycle()) {
+        let (here, pitch) = (b.add(Op::Iota(axis), &[]), b.int(pitch));
         let part = b.map(MapFn::Mul, &[here, pitch]);
-        phase = b.map(MapFn::Add, &[phase, part]);
+        place = b.map(MapFn::Add, &[place, part]);
     }
-    let weight = b.map(MapFn::Sin, &[phase]);
+    let eleven = b.int(11);
+    let rest = b.map(MapFn::Mod, &[place, eleven]);
+    let rest = b.cast(rest, dtype);
+    let (middle, scale) = (b.float(4.75, dtype), b.float(0.125, dtype));
+    let centred = b.map(MapFn::Sub, &[rest, middle]);
+    let weight = b.map(MapFn::Mul, &[centred, scale]);
     let product = b.map(MapFn::Mul, &[x, weight]);
     b.reduce(ReduceFn::Sum, product, &axes)
 }
