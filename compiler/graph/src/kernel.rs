@@ -49,8 +49,9 @@ pub enum RowOp {
     Reduce { f: ReduceFn, row: Reg },
     /// Row to the i32 position of its largest element.
     ArgMax { row: Reg },
-    /// Writes an argument; a scalar is written to each element of the row where the access has inner strides.
-    Store { arg: u32, at: Access, value: Reg },
+    /// Writes an argument; a scalar is written to each element of the row where the access has inner strides. `over`: arguments that are
+    /// the same memory, element by element; every use of what they loaded comes before this.
+    Store { arg: u32, at: Access, value: Reg, over: Vec<u32> },
     /// Folds a row (or scalar) over all rows of the chunk into the chunk's part of an argument.
     Accumulate { f: ReduceFn, arg: u32, value: Reg },
 }
@@ -208,4 +209,22 @@ pub enum Work {
     Attend(Attend),
     Scatter(Scatter),
     Fold(Fold),
+}
+
+impl Work {
+    /// Whether argument `arg` is written (and not read).
+    pub fn writes(&self, arg: usize) -> bool {
+        match self {
+            Work::Rows(rows) => rows.args.get(arg).is_some_and(|a| a.write),
+            Work::Gemm(_) | Work::Scatter(_) => arg == 2,
+            Work::Attend(a) => {
+                if a.grad {
+                    arg >= 6
+                } else {
+                    arg >= 3
+                }
+            }
+            Work::Fold(_) => arg == 1,
+        }
+    }
 }

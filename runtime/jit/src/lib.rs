@@ -4,4 +4,9 @@
 pub mod attention;
 pub mod gemm;
 pub mod pool;
+mod codegen;
+mod executor;
+mod kernels;
 pub mod primitives;
+
+pub use executor::{Cpu, plan};

@@ -12,7 +12,7 @@ const SMALL: u64 = 1 << 16;
 const PARTS: u64 = 8;
 
 /// The product of `a` and `b` over `over` into `c`.
-pub fn gemm(graph: &Graph, shapes: [&Shape; 2], over: &[AxisId], a: &Storage, b: &Storage, c: &Storage) -> Gemm {
+pub(super) fn gemm(graph: &Graph, shapes: [&Shape; 2], over: &[AxisId], a: &Storage, b: &Storage, c: &Storage) -> Gemm {
     let over_set = Shape::of(over.iter().copied());
     let mut rows: Vec<AxisId> = shapes[0].minus(shapes[1]).iter().collect();
     let mut columns: Vec<AxisId> = shapes[1].minus(shapes[0]).iter().collect();

@@ -44,7 +44,7 @@ impl<'g> Planner<'g> {
                 let dtype = frame.region.ty(v).dtype;
                 reg = draft.push(RowOp::Map { f: MapFn::StopGradient, args: vec![reg] }, dtype, None);
             }
-            draft.store(&to, reg);
+            draft.store_over(&to, reg);
         }
         let title = fuse::title(frame.region, group);
         let node = frame.region.node(group.members[group.members.len() - 1]);

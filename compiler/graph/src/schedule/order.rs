@@ -6,12 +6,12 @@ use crate::graph::Region;
 use std::collections::BTreeSet;
 
 /// Edges between groups.
-pub struct Order {
+pub(super) struct Order {
     after: Vec<BTreeSet<u32>>,
 }
 
 /// Values behind views: what reading `v` touches.
-pub fn base(region: &Region, mut v: Value) -> Value {
+pub(super) fn base(region: &Region, mut v: Value) -> Value {
     while class(region, v) == Class::View {
         v = region.node(v).inputs[0];
     }
@@ -20,7 +20,7 @@ pub fn base(region: &Region, mut v: Value) -> Value {
 
 impl Order {
     /// Edges that follow from the data.
-    pub fn new(region: &Region, groups: &Groups) -> Order {
+    pub(super) fn new(region: &Region, groups: &Groups) -> Order {
         let mut after = vec![BTreeSet::new(); groups.groups.len()];
         for (g, group) in groups.groups.iter().enumerate() {
             for &m in &group.members {
@@ -37,7 +37,7 @@ impl Order {
     }
 
     /// Groups that read `leaf`, through views too.
-    pub fn readers(region: &Region, groups: &Groups, leaf: Value) -> BTreeSet<u32> {
+    pub(super) fn readers(region: &Region, groups: &Groups, leaf: Value) -> BTreeSet<u32> {
         let mut out = BTreeSet::new();
         for (g, group) in groups.groups.iter().enumerate() {
             let reads = |m: &Value| region.node(*m).inputs.iter().any(|&i| base(region, i) == leaf);
@@ -49,7 +49,7 @@ impl Order {
     }
 
     /// Whether `group` runs after `other`, directly or not.
-    pub fn follows(&self, group: u32, other: u32) -> bool {
+    pub(super) fn follows(&self, group: u32, other: u32) -> bool {
         let mut seen = BTreeSet::from([group]);
         let mut stack = vec![group];
         while let Some(g) = stack.pop() {
@@ -62,14 +62,14 @@ impl Order {
     }
 
     /// Adds an edge.
-    pub fn put_after(&mut self, group: u32, other: u32) {
+    pub(super) fn put_after(&mut self, group: u32, other: u32) {
         if group != other {
             self.after[group as usize].insert(other);
         }
     }
 
     /// A sequence that respects all edges.
-    pub fn sequence(&self, groups: &Groups) -> Vec<u32> {
+    pub(super) fn sequence(&self, groups: &Groups) -> Vec<u32> {
         let key = |g: u32| (groups.groups[g as usize].members.last().copied(), g);
         let mut left: Vec<usize> = self.after.iter().map(BTreeSet::len).collect();
         let mut before: Vec<Vec<u32>> = vec![Vec::new(); left.len()];
@@ -95,7 +95,7 @@ impl Order {
 }
 
 /// Group that computes the memory behind a value.
-pub fn producer(region: &Region, groups: &Groups, v: Value) -> Option<u32> {
+pub(super) fn producer(region: &Region, groups: &Groups, v: Value) -> Option<u32> {
     let mut v = base(region, v);
     if let crate::op::Op::Project(_) = region.node(v).op {
         v = region.node(v).inputs[0];

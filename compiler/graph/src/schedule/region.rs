@@ -6,7 +6,7 @@ use super::storage::Storage;
 use super::{Planner, Unsupported};
 use crate::entity::Value;
 use crate::fuse::{Class, Group, Groups, Kind, class, domain_of, groups, register_operands};
-use crate::graph::{Origin, Region};
+use crate::graph::Region;
 use crate::op::{Loop, Op};
 use crate::plan::Step;
 use crate::shape::DType;
@@ -52,10 +52,6 @@ impl<'g> Frame<'g> {
             in_place: BTreeSet::new(),
             steps: Vec::new(),
         }
-    }
-
-    pub(super) fn origin(&self, v: Value) -> &'g Origin {
-        &self.region.node(v).origin
     }
 
     /// Whether a value may be computed straight into other memory: a group's result that has no memory yet.

@@ -20,11 +20,11 @@ const CHUNKS: u64 = 32;
 const FOLDED: u64 = 8;
 
 /// Strides by axis.
-pub type Strides = BTreeMap<AxisId, i64>;
+pub(super) type Strides = BTreeMap<AxisId, i64>;
 
 /// A fold over rows that leaves the program.
 #[derive(Clone, Debug)]
-pub struct Folded {
+pub(super) struct Folded {
     /// How.
     pub f: ReduceFn,
     /// Argument of the accumulator.
@@ -39,7 +39,7 @@ pub struct Folded {
 
 /// A row program in the making.
 #[derive(Clone, Debug, Default)]
-pub struct Draft {
+pub(super) struct Draft {
     /// Axes visited, slowest first.
     pub axes: Vec<AxisId>,
     /// Axes of a row, where fixed.
@@ -56,7 +56,7 @@ pub struct Draft {
 }
 
 /// A finished draft.
-pub struct Finished {
+pub(super) struct Finished {
     /// The program.
     pub rows: Rows,
     /// Inner axes, slowest first.
@@ -65,39 +65,50 @@ pub struct Finished {
 
 impl Draft {
     /// An empty program over `axes`.
-    pub fn new(axes: Vec<AxisId>, inner: Option<Shape>) -> Draft {
+    pub(super) fn new(axes: Vec<AxisId>, inner: Option<Shape>) -> Draft {
         Draft { axes, inner, ..Draft::default() }
     }
 
     /// A new argument.
-    pub fn arg(&mut self, slot: Slot, dtype: DType, write: bool) -> u32 {
+    pub(super) fn arg(&mut self, slot: Slot, dtype: DType, write: bool) -> u32 {
         self.slots.push(slot);
         self.args.push(Arg { dtype, write });
         self.args.len() as u32 - 1
     }
 
     /// Adds an instruction; `strides` are those of its access, if it has one.
-    pub fn push(&mut self, op: RowOp, dtype: DType, strides: Option<Strides>) -> Reg {
+    pub(super) fn push(&mut self, op: RowOp, dtype: DType, strides: Option<Strides>) -> Reg {
         self.instrs.push(Instr { op, dtype, row: false });
         self.accesses.push(strides);
         self.instrs.len() as Reg - 1
     }
 
     /// Reads a value's memory.
-    pub fn load(&mut self, from: &Storage, dtype: DType) -> Reg {
+    pub(super) fn load(&mut self, from: &Storage, dtype: DType) -> Reg {
         let arg = self.arg(from.slot.clone(), dtype, false);
         self.push(RowOp::Load { arg, at: Access::default() }, dtype, Some(from.strides.clone()))
     }
 
     /// Writes a register to a value's memory.
-    pub fn store(&mut self, to: &Storage, value: Reg) -> Reg {
+    pub(super) fn store(&mut self, to: &Storage, value: Reg) -> Reg {
         let dtype = self.instrs[value as usize].dtype;
         let arg = self.arg(to.slot.clone(), dtype, true);
-        self.push(RowOp::Store { arg, at: Access::default(), value }, dtype, Some(to.strides.clone()))
+        self.push(RowOp::Store { arg, at: Access::default(), value, over: Vec::new() }, dtype, Some(to.strides.clone()))
+    }
+
+    /// Writes a register over memory that the program also reads, element by element.
+    pub(super) fn store_over(&mut self, to: &Storage, value: Reg) {
+        let same = |s: &Slot| s.buffer == to.slot.buffer;
+        let own: Vec<u32> =
+            (0..self.args.len() as u32).filter(|&a| !self.args[a as usize].write && same(&self.slots[a as usize])).collect();
+        let at = self.store(to, value);
+        if let RowOp::Store { over, .. } = &mut self.instrs[at as usize].op {
+            *over = own;
+        }
     }
 
     /// Folds a register over all rows into a value's memory.
-    pub fn fold(&mut self, f: ReduceFn, value: Reg, to: Storage, row: bool) {
+    pub(super) fn fold(&mut self, f: ReduceFn, value: Reg, to: Storage, row: bool) {
         let dtype = self.instrs[value as usize].dtype;
         let arg = self.arg(to.slot.clone(), dtype, true);
         self.push(RowOp::Accumulate { f, arg, value }, dtype, None);
@@ -111,7 +122,7 @@ impl Draft {
     }
 
     /// Chooses dims and chunks.
-    pub fn finish(mut self, graph: &Graph) -> Finished {
+    pub(super) fn finish(mut self, graph: &Graph) -> Finished {
         let (outer, inner, inner_axes) = match &self.inner {
             Some(set) => {
                 let (inside, outside): (Vec<AxisId>, Vec<AxisId>) = self.axes.iter().partition(|a| set.contains(**a));

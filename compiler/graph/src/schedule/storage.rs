@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Memory of a value.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Storage {
+pub(crate) struct Storage {
     /// Buffer and first element, with its movement in loops.
     pub slot: Slot,
     /// Elements between neighbours along each axis.
@@ -18,7 +18,7 @@ pub struct Storage {
 
 impl Storage {
     /// A whole buffer, row-major in `order`.
-    pub fn dense(graph: &Graph, buffer: u32, order: &[AxisId]) -> Storage {
+    pub(super) fn dense(graph: &Graph, buffer: u32, order: &[AxisId]) -> Storage {
         let mut strides = BTreeMap::new();
         let mut stride = 1i64;
         for &axis in order.iter().rev() {
@@ -29,12 +29,12 @@ impl Storage {
     }
 
     /// Stride along an axis; 0 where the value does not have it.
-    pub fn stride(&self, axis: AxisId) -> i64 {
+    pub(super) fn stride(&self, axis: AxisId) -> i64 {
         self.strides.get(&axis).copied().unwrap_or(0)
     }
 
     /// Whether this is row-major in `order` without gaps.
-    pub fn is_dense(&self, graph: &Graph, order: &[AxisId]) -> bool {
+    pub(super) fn is_dense(&self, graph: &Graph, order: &[AxisId]) -> bool {
         let mut stride = 1i64;
         order.iter().rev().all(|&axis| {
             let size = graph.size(axis) as i64;
@@ -46,7 +46,7 @@ impl Storage {
 
     /// The slice at the present position of loop `id` over `axis`.
     #[must_use]
-    pub fn slice_in_loop(&self, axis: AxisId, id: u32) -> Storage {
+    pub(super) fn slice_in_loop(&self, axis: AxisId, id: u32) -> Storage {
         let mut out = self.clone();
         if let Some(stride) = out.strides.remove(&axis) {
             out.slot.moves.push((id, stride));
@@ -55,7 +55,7 @@ impl Storage {
     }
 
     /// This memory as the result of a view; `None` where strides cannot express it.
-    pub fn view(&self, graph: &Graph, op: &Op) -> Option<Storage> {
+    pub(super) fn view(&self, graph: &Graph, op: &Op) -> Option<Storage> {
         let mut out = self.clone();
         match op {
             Op::Rename(pairs) => {
@@ -94,7 +94,7 @@ impl Storage {
 }
 
 /// Dims that nest: axes of which each continues the next one's stride in every access are walked as one.
-pub fn merge_dims(sizes: &[u64], strides: &[Vec<i64>]) -> Vec<(u64, Vec<i64>)> {
+pub(super) fn merge_dims(sizes: &[u64], strides: &[Vec<i64>]) -> Vec<(u64, Vec<i64>)> {
     let mut out: Vec<(u64, Vec<i64>)> = Vec::new();
     for (i, &size) in sizes.iter().enumerate() {
         let own: Vec<i64> = strides.iter().map(|s| s[i]).collect();

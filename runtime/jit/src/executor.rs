@@ -1,0 +1,377 @@
+//! Runs plans: binds tensors, walks the steps, hands chunks of kernels to the pool.
+
+use crate::codegen::{Code, Compiler, Context};
+use crate::kernels::{Prepared, Scratch};
+use crate::pool::Pool;
+use crate::primitives::Primitives;
+use ogive_graph::plan::{Place, Plan, PortInfo, Slot, Step};
+use ogive_graph::{Axis, DType, Graph, Op, Port, decompose, schedule};
+use ogive_runtime::{Backend, Bindings, Data, Dim, Draw, ExecError, Executable, Memory, Options, Store, Tensor, ports};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The CPU back end.
+#[derive(Default)]
+pub struct Cpu {
+    pool: Mutex<Option<Arc<Pool>>>,
+}
+
+impl Cpu {
+    /// A back end without threads yet; they start with the first graph.
+    pub fn new() -> Cpu {
+        Cpu::default()
+    }
+
+    fn pool(&self, threads: usize) -> Arc<Pool> {
+        let mut held = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Some(pool) if pool.threads() == threads => pool.clone(),
+            _ => {
+                let pool = Arc::new(Pool::new(threads.max(1)));
+                *held = Some(pool.clone());
+                pool
+            }
+        }
+    }
+}
+
+/// The plan that the back end runs for a graph.
+///
+/// # Errors
+/// What no kernel computes.
+pub fn plan(graph: &Graph) -> Result<Plan, ExecError> {
+    let graph = prepared(graph);
+    schedule::plan(&graph).map_err(|u| ExecError::Unsupported { backend: "cpu", what: u.what, origin: u.origin })
+}
+
+fn prepared(graph: &Graph) -> Graph {
+    decompose::decompose(graph)
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn compile(&self, graph: &Graph, options: &Options) -> Result<Box<dyn Executable>, ExecError> {
+        let primitives = Primitives::select(options.isa.as_deref()).ok_or_else(|| {
+            let isa = options.isa.as_deref().unwrap_or("any");
+            ExecError::Unsupported { backend: "cpu", what: format!("use `{isa}` instructions on this machine"), origin: Default::default() }
+        })?;
+        let plan = plan(graph)?;
+        let mut compiler = Compiler::new(primitives).map_err(ExecError::Internal)?;
+        let mut kernels = Vec::new();
+        for kernel in &plan.kernels {
+            let prepared = Prepared::new(&kernel.work, &mut compiler, primitives);
+            kernels.push(prepared.map_err(|why| ExecError::Internal(format!("{} ({}): {why}", kernel.title, kernel.origin.path)))?);
+        }
+        let code = compiler.finish().map_err(ExecError::Internal)?;
+        let pool = self.pool(options.threads);
+        Ok(Box::new(Machine::new(graph, plan, code, kernels, pool)))
+    }
+}
+
+/// A launch with its addresses worked out as far as they are fixed.
+struct Launch {
+    kernel: usize,
+    args: Vec<Address>,
+}
+
+struct Address {
+    buffer: usize,
+    offset: isize,
+    /// Loop and bytes per position.
+    moves: Vec<(usize, isize)>,
+    /// Loop and bytes in odd iterations.
+    flips: Vec<(usize, isize)>,
+}
+
+enum Action {
+    Launch(Launch),
+    Loop { id: usize, times: u64, reverse: bool, body: Vec<Action> },
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counter {
+    position: isize,
+    odd: bool,
+}
+
+/// A plan with its memory.
+struct Machine {
+    plan: Plan,
+    code: Code,
+    kernels: Vec<Prepared>,
+    actions: Vec<Action>,
+    pool: Arc<Pool>,
+    axes: Vec<Axis>,
+    params: Vec<Port>,
+    inputs: Vec<Port>,
+    arena: Vec<Line>,
+    scratch: Scratch,
+    outputs: Vec<Tensor>,
+    bases: Vec<*mut u8>,
+    arguments: Vec<*mut u8>,
+    counters: Vec<Counter>,
+}
+
+/// A cache line: what arenas are made of, for alignment.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u8; 64]);
+
+impl Line {
+    /// Zeroed memory of at least `bytes`.
+    pub(crate) fn memory(bytes: u64) -> Vec<Line> {
+        vec![Line([0; 64]); bytes.div_ceil(64) as usize]
+    }
+}
+
+// Safety: pointers are rebuilt from owned or borrowed tensors at the start of each run.
+unsafe impl Send for Machine {}
+
+impl Machine {
+    fn new(graph: &Graph, plan: Plan, code: Code, kernels: Vec<Prepared>, pool: Arc<Pool>) -> Machine {
+        let actions = actions(&plan, &plan.steps);
+        let outputs = plan.outputs.iter().map(|p| Tensor::zeros(p.dtype, dims(p))).collect();
+        let find = |info: &PortInfo| {
+            let ports = graph.region.nodes.iter().filter_map(|n| match &n.op {
+                Op::Param(p) | Op::Input(p) => Some(p),
+                _ => None,
+            });
+            let outputs = graph.outputs.iter().map(|o| &o.port);
+            ports.chain(outputs).find(|p| p.name == info.name).cloned().unwrap_or(Port { name: info.name.clone(), order: Vec::new() })
+        };
+        let widest = kernels.iter().map(Prepared::scratch).max().unwrap_or(0);
+        let most = most_args(&plan.steps);
+        Machine {
+            params: plan.params.iter().map(find).collect(),
+            inputs: plan.inputs.iter().map(find).collect(),
+            arena: Line::memory(plan.arena),
+            scratch: Scratch::new(pool.threads(), widest),
+            outputs,
+            bases: vec![std::ptr::null_mut(); plan.buffers.len()],
+            arguments: vec![std::ptr::null_mut(); most],
+            counters: vec![Counter::default(); plan.loops as usize],
+            axes: graph.axes.clone(),
+            actions,
+            plan,
+            code,
+            kernels,
+            pool,
+        }
+    }
+
+    /// Points every buffer at its memory.
+    fn bind(&mut self, store: &mut Store, inputs: &Bindings) -> Result<(), ExecError> {
+        for (info, port) in self.plan.params.iter().zip(&self.params) {
+            match store.tensors.get_mut(&info.name) {
+                Some(tensor) if fits(tensor, info) => {}
+                Some(_) => {
+                    let tensor = ports::accept(&store.tensors, port, info.dtype, &self.axes)?.into_owned();
+                    store.tensors.insert(info.name.clone(), tensor);
+                }
+                None if self.only_written(&info.name) => {
+                    store.tensors.insert(info.name.clone(), Tensor::zeros(info.dtype, dims(info)));
+                }
+                None => {
+                    ports::accept(&store.tensors, port, info.dtype, &self.axes)?;
+                }
+            }
+        }
+        for (buffer, base) in self.plan.buffers.iter().zip(&mut self.bases) {
+            *base = match buffer.place {
+                // Safety: the plan's offsets lie within the arena.
+                Place::Arena(offset) => unsafe { self.arena.as_mut_ptr().cast::<u8>().add(offset as usize) },
+                Place::Store(i) => {
+                    let name = &self.plan.params[i as usize].name;
+                    store.tensors.get_mut(name).map_or(std::ptr::null_mut(), |t| pointer(&mut t.data))
+                }
+                Place::Output(i) => pointer(&mut self.outputs[i as usize].data),
+                Place::Input(i) => {
+                    let info = &self.plan.inputs[i as usize];
+                    match inputs.get(&info.name) {
+                        Some(tensor) if fits(tensor, info) => read_pointer(&tensor.data).cast_mut(),
+                        _ => std::ptr::null_mut(),
+                    }
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn only_written(&self, name: &str) -> bool {
+        let at = self.plan.params.iter().position(|p| p.name == name).map(|i| Place::Store(i as u32));
+        let buffer = self.plan.buffers.iter().position(|b| Some(b.place) == at);
+        let kernels = &self.plan.kernels;
+        buffer.is_some_and(|b| !reads(&self.plan.steps, kernels, b as u32))
+    }
+}
+
+fn reads(steps: &[Step], kernels: &[ogive_graph::plan::Kernel], buffer: u32) -> bool {
+    steps.iter().any(|step| match step {
+        Step::Launch { kernel, args } => {
+            args.iter().enumerate().any(|(i, slot)| slot.buffer == buffer && !kernels[*kernel as usize].work.writes(i))
+        }
+        Step::Loop { body, .. } => reads(body, kernels, buffer),
+    })
+}
+
+fn actions(plan: &Plan, steps: &[Step]) -> Vec<Action> {
+    let address = |slot: &Slot| {
+        let unit = plan.buffers[slot.buffer as usize].dtype.bytes() as i64;
+        let scaled = |list: &[(u32, i64)]| list.iter().map(|&(id, s)| (id as usize, (s * unit) as isize)).collect();
+        Address {
+            buffer: slot.buffer as usize,
+            offset: (slot.offset * unit) as isize,
+            moves: scaled(&slot.moves),
+            flips: scaled(&slot.flips),
+        }
+    };
+    steps
+        .iter()
+        .map(|step| match step {
+            Step::Launch { kernel, args } => Action::Launch(Launch { kernel: *kernel as usize, args: args.iter().map(address).collect() }),
+            Step::Loop { id, times, reverse, body } => {
+                Action::Loop { id: *id as usize, times: *times, reverse: *reverse, body: actions(plan, body) }
+            }
+        })
+        .collect()
+}
+
+fn most_args(steps: &[Step]) -> usize {
+    steps
+        .iter()
+        .map(|step| match step {
+            Step::Launch { args, .. } => args.len(),
+            Step::Loop { body, .. } => most_args(body),
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+fn dims(info: &PortInfo) -> Vec<Dim> {
+    info.dims.iter().map(|(name, size)| Dim { name: name.clone(), size: *size as usize }).collect()
+}
+
+/// Whether a tensor is the port's as it stands.
+fn fits(tensor: &Tensor, info: &PortInfo) -> bool {
+    let same = |(have, want): (&Dim, &(String, u64))| have.size as u64 == want.1 && (have.name.is_empty() || have.name == want.0);
+    tensor.dtype() == info.dtype
+        && tensor.dims.len() == info.dims.len()
+        && tensor.len() as u64 == info.elements()
+        && tensor.dims.iter().zip(&info.dims).all(same)
+}
+
+fn pointer(data: &mut Data) -> *mut u8 {
+    match data {
+        Data::F32(v) => v.as_mut_ptr().cast(),
+        Data::F64(v) => v.as_mut_ptr().cast(),
+        Data::I32(v) => v.as_mut_ptr().cast(),
+        Data::Bool(v) => v.as_mut_ptr(),
+    }
+}
+
+fn read_pointer(data: &Data) -> *const u8 {
+    match data {
+        Data::F32(v) => v.as_ptr().cast(),
+        Data::F64(v) => v.as_ptr().cast(),
+        Data::I32(v) => v.as_ptr().cast(),
+        Data::Bool(v) => v.as_ptr(),
+    }
+}
+
+/// What walking the steps needs, apart from the steps themselves.
+struct Walk<'a> {
+    kernels: &'a [Prepared],
+    code: &'a Code,
+    pool: &'a Pool,
+    scratch: &'a Scratch,
+    bases: &'a [*mut u8],
+    arguments: &'a mut [*mut u8],
+    counters: &'a mut [Counter],
+    context: &'a Context,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Launch(launch) => {
+                    for (argument, address) in self.arguments.iter_mut().zip(&launch.args) {
+                        let mut offset = address.offset;
+                        for &(id, step) in &address.moves {
+                            offset += self.counters[id].position * step;
+                        }
+                        for &(id, step) in &address.flips {
+                            offset += if self.counters[id].odd { step } else { 0 };
+                        }
+                        *argument = self.bases[address.buffer].wrapping_offset(offset);
+                    }
+                    let arguments = &self.arguments[..launch.args.len()];
+                    self.kernels[launch.kernel].run(arguments, self.code, self.pool, self.scratch, self.context);
+                }
+                Action::Loop { id, times, reverse, body } => {
+                    for i in 0..*times {
+                        let position = if *reverse { times - 1 - i } else { i };
+                        self.counters[*id] = Counter { position: position as isize, odd: i % 2 == 1 };
+                        self.run(body);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Executable for Machine {
+    fn memory(&self) -> Memory {
+        let ports = self.plan.inputs.iter().chain(&self.plan.outputs).map(PortInfo::bytes).sum();
+        let store = self.plan.params.iter().map(PortInfo::bytes).sum();
+        Memory { arena: self.plan.arena, store, ports, scratch: self.scratch.bytes() }
+    }
+
+    fn run(&mut self, store: &mut Store, inputs: &Bindings, draw: Draw) -> Result<(), ExecError> {
+        // A tensor that fits only after conversion is converted for this run.
+        let converted = convert(&self.plan.inputs, &self.inputs, &self.axes, inputs)?;
+        self.bind(store, converted.as_ref().unwrap_or(inputs))?;
+        let context = Context { seed: draw.seed, step: draw.step, ..Context::default() };
+        let mut walk = Walk {
+            kernels: &self.kernels,
+            code: &self.code,
+            pool: &self.pool,
+            scratch: &self.scratch,
+            bases: &self.bases,
+            arguments: &mut self.arguments,
+            counters: &mut self.counters,
+            context: &context,
+        };
+        walk.run(&self.actions);
+        match context.site.load(Ordering::Acquire) {
+            0 => Ok(()),
+            site => {
+                let site = &self.plan.sites[site as usize - 1];
+                let position = context.position.load(Ordering::Relaxed);
+                Err(ExecError::OutOfRange { axis: site.axis.clone(), position, size: site.size, origin: site.origin.clone() })
+            }
+        }
+    }
+
+    fn output(&self, name: &str) -> Option<&Tensor> {
+        let at = self.plan.outputs.iter().position(|p| p.name == name)?;
+        self.outputs.get(at)
+    }
+}
+
+/// Checks the given tensors; a copy of the bindings where one must be converted to its port's element type.
+fn convert(infos: &[PortInfo], ports: &[Port], axes: &[Axis], inputs: &Bindings) -> Result<Option<Bindings>, ExecError> {
+    let mut out = None;
+    for (info, port) in infos.iter().zip(ports) {
+        if inputs.get(&info.name).is_some_and(|t| fits(t, info)) {
+            continue;
+        }
+        let tensor = ports::accept(inputs, port, info.dtype, axes)?.into_owned();
+        out.get_or_insert_with(|| inputs.clone()).insert(info.name.clone(), tensor);
+    }
+    debug_assert!(infos.iter().all(|i| i.dtype != DType::F64));
+    Ok(out)
+}

@@ -1,0 +1,284 @@
+//! Kernels ready to run: compiled row programs, and calls of hand-written ones.
+
+use crate::attention::{self, AttendShape, GradShape};
+use crate::codegen::{Code, Compiler, Context};
+use crate::executor::Line;
+use crate::gemm::gemm;
+use crate::pool::Pool;
+use crate::primitives::Primitives;
+use ogive_graph::DType;
+use ogive_graph::kernel::{Attend, Fold, Gemm, Rows, Scatter, Work};
+
+/// Scratch memory of every worker.
+pub(crate) struct Scratch {
+    memory: Vec<Line>,
+    each: usize,
+}
+
+impl Scratch {
+    /// `bytes` for each of `workers`.
+    pub(crate) fn new(workers: usize, bytes: u64) -> Scratch {
+        let each = (bytes.div_ceil(64) * 64) as usize;
+        Scratch { memory: Line::memory((each * workers) as u64), each }
+    }
+
+    /// All of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.memory.len() * size_of::<Line>()) as u64
+    }
+
+    fn of(&self, worker: usize) -> *mut u8 {
+        self.memory.as_ptr().cast::<u8>().cast_mut().wrapping_add(worker * self.each)
+    }
+}
+
+/// A pointer that chunks of one kernel share; each writes elements of its own.
+#[derive(Clone, Copy)]
+struct Shared<T>(T);
+// Safety: chunks write disjoint elements.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T: Copy> Shared<T> {
+    fn get(&self) -> T {
+        self.0
+    }
+}
+
+enum Call {
+    Rows { rows: Rows, entry: usize, scratch: u64 },
+    Gemm(Gemm),
+    Attend { attend: Attend, shape: GradShape, primitives: &'static Primitives },
+    Scatter(Scatter),
+    Fold { fold: Fold, accumulate: *const u8 },
+}
+
+/// A kernel ready to run.
+pub(crate) struct Prepared(Call);
+
+type Accumulate = unsafe extern "C" fn(usize, *mut u8, *const u8);
+
+impl Prepared {
+    /// Compiles or looks up what runs.
+    pub(crate) fn new(work: &Work, compiler: &mut Compiler, primitives: &'static Primitives) -> Result<Prepared, String> {
+        Ok(Prepared(match work {
+            Work::Rows(rows) => {
+                let (entry, scratch) = compiler.rows(rows)?;
+                Call::Rows { rows: rows.clone(), entry, scratch }
+            }
+            Work::Gemm(gemm) => Call::Gemm(gemm.clone()),
+            Work::Scatter(scatter) if matches!(scatter.dtype, DType::F32 | DType::I32) => Call::Scatter(scatter.clone()),
+            Work::Scatter(scatter) => return Err(format!("scatter of {}", scatter.dtype)),
+            Work::Fold(fold) => {
+                let found = primitives.accumulate(fold.f, fold.dtype).ok_or_else(|| format!("fold of {}", fold.dtype))?;
+                Call::Fold { fold: fold.clone(), accumulate: found.address }
+            }
+            Work::Attend(attend) => Call::Attend { attend: attend.clone(), shape: shape(attend), primitives },
+        }))
+    }
+
+    /// Bytes of scratch per worker.
+    pub(crate) fn scratch(&self) -> u64 {
+        match &self.0 {
+            Call::Rows { scratch, .. } => *scratch,
+            Call::Attend { attend, shape, .. } if attend.grad => attention::grad_scratch(&shape.shape) as u64 * 4,
+            Call::Attend { shape, .. } => attention::scratch(&shape.shape) as u64 * 4,
+            Call::Gemm(_) | Call::Scatter(_) | Call::Fold { .. } => 0,
+        }
+    }
+
+    /// Runs on the given arguments.
+    pub(crate) fn run(&self, args: &[*mut u8], code: &Code, pool: &Pool, scratch: &Scratch, context: &Context) {
+        match &self.0 {
+            Call::Rows { rows, entry, .. } => {
+                let entry = code.entries[*entry];
+                let (per, all) = (rows.rows_per_chunk(), rows.rows());
+                let args = Shared(args.as_ptr());
+                let context = Shared(std::ptr::from_ref(context));
+                pool.run(rows.chunks as usize, &|chunk, worker| {
+                    let first = chunk as u64 * per;
+                    let end = (first + per).min(all);
+                    // Safety: the plan gives addresses of memory that holds what the program touches, and chunks touch rows of their own.
+                    unsafe { entry(args.get(), first, end, scratch.of(worker), context.get()) };
+                });
+            }
+            Call::Gemm(gemm) => product(gemm, args, pool),
+            Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
+            Call::Scatter(scatter) => match scatter.dtype {
+                DType::I32 => scattered::<i32>(scatter, args, pool, context),
+                _ => scattered::<f32>(scatter, args, pool, context),
+            },
+            Call::Fold { fold, accumulate } => {
+                // Safety: the address was looked up for this signature.
+                let accumulate = unsafe { std::mem::transmute::<*const u8, Accumulate>(*accumulate) };
+                folded(fold, args, accumulate);
+            }
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "f32 kernels scale in f32")]
+fn shape(a: &Attend) -> GradShape {
+    let pair = |i: usize| a.strides.get(i).map_or([0, 0], |p| p.map(|s| s as isize));
+    let [query, source, key, value] = a.sizes.map(|s| s as usize);
+    let (scale, causal) = (a.scale as f32, a.causal);
+    let shape = AttendShape { query, source, key, value, scale, causal, q: pair(0), k: pair(1), v: pair(2), mix: pair(3), lse: pair(4)[0] };
+    GradShape { shape, dmix: pair(5), dq: pair(6), dk: pair(7), dv: pair(8) }
+}
+
+fn attended(a: &Attend, shape: &GradShape, primitives: &'static Primitives, args: &[*mut u8], pool: &Pool, scratch: &Scratch) {
+    let heads: u64 = a.batch.iter().map(|d| d.0).product();
+    let blocks = if a.grad { 1 } else { attention::blocks(&shape.shape) };
+    let pointers = Shared(args.as_ptr().cast::<*mut f32>());
+    pool.run(heads as usize * blocks, &|task, worker| {
+        let (mut head, block) = ((task / blocks) as u64, task % blocks);
+        let mut p = [std::ptr::null_mut::<f32>(); 9];
+        for (i, (p, s)) in p.iter_mut().zip(&a.strides).enumerate() {
+            debug_assert_eq!(s.len(), 2);
+            // Safety: one argument for each operand.
+            *p = unsafe { *pointers.get().add(i) };
+        }
+        for (size, strides) in a.batch.iter().rev() {
+            let i = (head % size) as i64;
+            head /= size;
+            for (p, s) in p.iter_mut().zip(strides) {
+                *p = p.wrapping_offset((i * s) as isize);
+            }
+        }
+        let scratch = scratch.of(worker).cast::<f32>();
+        // Safety: the plan's strides stay within the operands; each (batch, head), and each block of queries, has results of its own.
+        unsafe {
+            if a.grad {
+                attention::attend_grad(primitives, shape, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], scratch);
+            } else {
+                attention::attend(primitives, &shape.shape, block, p[0], p[1], p[2], p[3], p[4], scratch);
+            }
+        }
+    });
+}
+
+/// Elements of an independent part; parts are multiples of this but for the last.
+const PART: u64 = 16;
+/// Most tasks that a batch is handed out in.
+const TASKS: u64 = 64;
+
+fn part(all: u64, parts: u64, index: u64) -> (u64, u64) {
+    let each = all.div_ceil(parts).div_ceil(PART) * PART;
+    let each = if parts == 1 { all } else { each };
+    let first = (index * each).min(all);
+    (first, (first + each).min(all))
+}
+
+fn product(g: &Gemm, args: &[*mut u8], pool: &Pool) {
+    let batch: u64 = g.batch.iter().map(|l| l.size).product();
+    let units = batch * g.m_parts * g.n_parts;
+    let tasks = units.min(TASKS);
+    let pointers = Shared([args[0].cast::<f32>(), args[1].cast::<f32>(), args[2].cast::<f32>()]);
+    pool.run(tasks as usize, &|task, _| {
+        let task = task as u64;
+        for unit in (task * units / tasks)..((task + 1) * units / tasks) {
+            one_product(g, pointers.get(), unit);
+        }
+    });
+}
+
+fn one_product(g: &Gemm, pointers: [*mut f32; 3], unit: u64) {
+    let (n_part, rest) = (unit % g.n_parts, unit / g.n_parts);
+    let (m_part, mut rest) = (rest % g.m_parts, rest / g.m_parts);
+    let (m0, m1) = part(g.m, g.m_parts, m_part);
+    let (n0, n1) = part(g.n, g.n_parts, n_part);
+    if m0 == m1 || n0 == n1 {
+        return;
+    }
+    let (m0s, n0s) = (m0 as i64, n0 as i64);
+    let mut offset = [m0s * g.a[0], n0s * g.b[1], m0s * g.c[0] + n0s * g.c[1]];
+    for l in g.batch.iter().rev() {
+        let i = (rest % l.size) as i64;
+        rest /= l.size;
+        for (o, s) in offset.iter_mut().zip(l.strides) {
+            *o += i * s;
+        }
+    }
+    let sums: u64 = g.sums.iter().map(|l| l.size).product();
+    for s in 0..sums {
+        let (mut a, mut b, mut left) = (offset[0], offset[1], s);
+        for l in g.sums.iter().rev() {
+            let i = (left % l.size) as i64;
+            left /= l.size;
+            a += i * l.strides[0];
+            b += i * l.strides[1];
+        }
+        let at = |p: *mut f32, o: i64| p.wrapping_offset(o as isize);
+        let s2 = |pair: [i64; 2]| (pair[0] as isize, pair[1] as isize);
+        let ((rsa, csa), (rsb, csb), (rsc, csc)) = (s2(g.a), s2(g.b), s2(g.c));
+        let (pa, pb, pc) = (at(pointers[0], a), at(pointers[1], b), at(pointers[2], offset[2]));
+        let beta = if s == 0 { 0.0 } else { 1.0 };
+        let (m, n, k) = ((m1 - m0) as usize, (n1 - n0) as usize, g.k as usize);
+        // Safety: the plan's strides stay within the operands' memory; units write parts of c of their own.
+        unsafe { gemm(m, n, k, 1.0, pa, rsa, csa, pb, rsb, csb, beta, pc, rsc, csc) };
+    }
+}
+
+/// Calls `body` with the offsets (one per stride list) of every point of `dims`, the last dim fastest.
+fn points<const N: usize>(dims: &[(u64, [i64; N])], offsets: [i64; N], body: &mut dyn FnMut([i64; N])) {
+    let Some(((size, strides), rest)) = dims.split_first() else { return body(offsets) };
+    for i in 0..*size as i64 {
+        let mut moved = offsets;
+        for (o, s) in moved.iter_mut().zip(strides) {
+            *o += i * s;
+        }
+        points(rest, moved, body);
+    }
+}
+
+/// Every chunk owns a range of the target's positions and goes through all points in order, so sums have one order.
+fn scattered<T: Copy + Default + std::ops::Add<Output = T>>(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context) {
+    let positions = Shared(args[0].cast::<i32>());
+    let updates = Shared(args[1].cast::<T>());
+    let out = Shared(args[2].cast::<T>());
+    let (size, stride) = s.target;
+    pool.run(s.chunks as usize, &|chunk, _| {
+        let chunk = chunk as u64;
+        let (first, end) = (chunk * size / s.chunks, (chunk + 1) * size / s.chunks);
+        let at = |o: i64| out.get().wrapping_offset(o as isize);
+        for target in first..end {
+            let clear: Vec<(u64, [i64; 1])> = s.clear.iter().map(|&(n, st)| (n, [st])).collect();
+            // Safety: strides stay within the result; this chunk owns `target`.
+            points(&clear, [target as i64 * stride], &mut |[o]| unsafe { at(o).write(T::default()) });
+        }
+        points(&s.points, [0; 3], &mut |[p, u, o]| {
+            // Safety: strides stay within the positions.
+            let position = unsafe { positions.get().wrapping_offset(p as isize).read() };
+            if position < 0 || position as u64 >= size {
+                context.out_of_range(s.site, position);
+                return;
+            }
+            if !(first..end).contains(&(position as u64)) {
+                return;
+            }
+            let start = o + i64::from(position) * stride;
+            points(&s.rest, [u, start], &mut |[u, o]| {
+                // Safety: strides stay within updates and result; this chunk owns the position.
+                unsafe { at(o).write(at(o).read() + updates.get().wrapping_offset(u as isize).read()) };
+            });
+        });
+    });
+}
+
+fn folded(fold: &Fold, args: &[*mut u8], accumulate: Accumulate) {
+    let unit = fold.dtype.bytes();
+    let (parts, out) = (args[0], args[1]);
+    for chunk in 1..fold.chunks {
+        let part = parts.wrapping_add((chunk * fold.len * unit) as usize);
+        // Safety: parts lie one behind the other in memory of their own.
+        unsafe { accumulate(fold.len as usize, parts, part) };
+    }
+    let mut element = 0;
+    let dims: Vec<(u64, [i64; 1])> = fold.dims.iter().map(|&(n, s)| (n, [s])).collect();
+    points(&dims, [0], &mut |[o]| {
+        let from = parts.wrapping_add((element * unit) as usize);
+        let to = out.wrapping_offset((o * unit as i64) as isize);
+        // Safety: as many points as a part has elements.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, unit as usize) };
+        element += 1;
+    });
+}
