@@ -154,7 +154,7 @@ pub fn thoroughly(made: &Made) -> Graph {
 }
 
 /// A scalar made of all gradients.
-fn gradient_weighed(made: &Made) -> Made {
+pub fn gradient_weighed(made: &Made) -> Made {
     let wrt: Vec<Value> = ports(&made.graph).into_iter().filter(|p| p.2.dtype == DType::F64).map(|p| p.0).collect();
     let mut found = gradients(&made.graph, made.value, &wrt).unwrap();
     let mut b = Builder::over(&mut found.graph.axes, found.graph.region);

@@ -1,12 +1,7 @@
 //! Derivatives against finite differences: small architectures built by hand.
 
-#[path = "autodiff/check.rs"]
-mod check;
-#[path = "autodiff/layers.rs"]
-mod layers;
-
-use check::{made, param, positions, thoroughly, weigh};
-use layers::{attention, cross_entropy, gelu, layer_norm};
+use crate::check::{made, param, positions, thoroughly, weigh};
+use crate::layers::{attention, cross_entropy, gelu, layer_norm};
 use ogive_graph::{Attention, MapFn, Op, ReduceFn};
 
 #[test]

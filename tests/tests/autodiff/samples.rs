@@ -1,9 +1,6 @@
 //! Derivatives of graphs drawn at random: well-typed, and the same in both modes.
 
-#[path = "autodiff/check.rs"]
-mod check;
-
-use check::{Made, forward_agrees, weigh};
+use crate::check::{Made, forward_agrees, gradient_weighed, weigh};
 use ogive_graph::{Builder, DType, Graph, MapFn, Op, Region, Value, sample, verify};
 
 /// The same region in double precision.
@@ -50,4 +47,10 @@ fn scalar_of(mut graph: Graph) -> Made {
 fn both_modes_agree_on_graphs_drawn_at_random() {
     let ran = (0..400).filter(|&seed| forward_agrees(&scalar_of(sample::graph(seed, 30)))).count();
     assert!(ran > 100, "{ran} of 400 graphs ran");
+}
+
+#[test]
+fn both_modes_agree_on_gradients_of_graphs_drawn_at_random() {
+    let ran = (0..200).filter(|&seed| forward_agrees(&gradient_weighed(&scalar_of(sample::graph(seed, 20))))).count();
+    assert!(ran > 50, "{ran} of 200 graphs ran");
 }

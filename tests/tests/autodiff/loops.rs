@@ -1,12 +1,7 @@
 //! Derivatives of loops against finite differences: depth, time, both, and the awkward cases.
 
-#[path = "autodiff/check.rs"]
-mod check;
-#[path = "autodiff/layers.rs"]
-mod layers;
-
-use check::{made, param, thoroughly, weigh};
-use layers::{layer, layer_params};
+use crate::check::{made, param, thoroughly, weigh};
+use crate::layers::{Dims, layer, layer_params};
 use ogive_graph::{Builder, DType, Distribution, Loop, LoopKind, MapFn, Op, Random, Region, Shape, Ty, Value};
 
 /// A step over formal arguments of the given types; gives new carries and collected values in one list.
@@ -25,7 +20,7 @@ fn floats(axes: &[ogive_graph::AxisId]) -> Ty {
 fn a_stack_of_transformer_layers_has_the_gradients_of_its_parameters() {
     for composed in [false, true] {
         let graph = thoroughly(&made(|b| {
-            let dims = layers::Dims::new(b);
+            let dims = Dims::new(b);
             let depth = b.axis("depth", 3);
             let x = param(b, "x", &[dims.seq, dims.model]);
             let shapes = layer_params(&dims);
