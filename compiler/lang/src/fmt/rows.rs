@@ -114,6 +114,12 @@ impl Planner<'_> {
         if !setting.args.is_empty() {
             let next = self.code.partition_point(|t| t.start < setting.key.span.end);
             gaps.extend(self.code.get(next).map(|t| (t.start, 1)));
+            // A minus after a key has no left operand.
+            if let [minus, operand, ..] = &self.code[next.min(self.code.len())..]
+                && minus.text(self.text) == "-"
+            {
+                gaps.insert(operand.start, 0);
+            }
         }
     }
 
