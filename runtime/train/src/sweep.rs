@@ -15,9 +15,12 @@ pub struct Row {
     pub result: Result<Finished, RunError>,
 }
 
+/// Number of parameters, where a point got as far, and how it ended.
+pub type Ran = (Option<u64>, Result<Finished, RunError>);
+
 /// Runs points in order. `one` gets a point's number, from 0, and gives the number of parameters and the result. A point that fails does
 /// not stop the others; an interrupted one does.
-pub fn run(points: Vec<Point>, one: &mut dyn FnMut(usize, &Point) -> (Option<u64>, Result<Finished, RunError>)) -> Vec<Row> {
+pub fn run(points: Vec<Point>, one: &mut dyn FnMut(usize, &Point) -> Ran) -> Vec<Row> {
     let mut rows = Vec::new();
     for (number, point) in points.into_iter().enumerate() {
         let (parameters, result) = one(number, &point);

@@ -51,8 +51,11 @@ fn tensor(names: &[&str], values: &[f64]) -> Tensor {
     Tensor { dims, data: Data::F64(values.to_vec()) }
 }
 
-/// W, b and the norms after some steps.
-fn run(optimizer: &Optimizer, steps: u64) -> Result<(Vec<f64>, Vec<f64>, Vec<f64>, Store), Box<dyn std::error::Error>> {
+/// W, b, the norms and the store.
+type Ran = (Vec<f64>, Vec<f64>, Vec<f64>, Store);
+
+/// What some steps come to.
+fn run(optimizer: &Optimizer, steps: u64) -> Result<Ran, Box<dyn std::error::Error>> {
     let (graph, params) = forward();
     let made = step(&graph, &params, optimizer)?;
     assert_eq!(made.idle, ["idle"]);
@@ -93,9 +96,9 @@ impl Host {
 
     fn step(&mut self, o: &Optimizer, gradient: &[f64], t: i32, lr: f64) {
         let [b1, b2] = o.betas;
-        for i in 0..self.p.len() {
+        for (i, gradient) in gradient.iter().enumerate() {
             let decoupled = o.kind == OptimizerKind::AdamW;
-            let g = gradient[i] + if decoupled { 0.0 } else { self.decay * self.p[i] };
+            let g = gradient + if decoupled { 0.0 } else { self.decay * self.p[i] };
             let mut direction = if o.kind == OptimizerKind::Sgd {
                 self.m[i] = o.momentum * self.m[i] + g;
                 self.m[i]

@@ -18,7 +18,7 @@ pub fn training_batch(split: &Split, context: u64, batch: u64, seed: u64, step: 
     let start = |i: u64| {
         let words = stream.block(first + i);
         let number = u64::from(words[0]) << 32 | u64::from(words[1]);
-        (u128::from(number) * u128::from(starts) >> 64) as usize
+        ((u128::from(number) * u128::from(starts)) >> 64) as usize
     };
     bindings(split, context, batch, start)
 }

@@ -346,7 +346,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn parts_after(&self, step: u64) -> Vec<Part> {
-        let due = self.problem.every.iter().filter(|e| e.steps != 0 && step % e.steps == 0);
+        let due = self.problem.every.iter().filter(|e| e.steps != 0 && step.is_multiple_of(e.steps));
         sorted(due.flat_map(|e| e.evaluate.iter().copied()))
     }
 
@@ -356,7 +356,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn keep_after(&self, step: u64) -> Option<u64> {
-        self.problem.every.iter().filter(|e| e.steps != 0 && step % e.steps == 0).filter_map(|e| e.checkpoint).max()
+        self.problem.every.iter().filter(|e| e.steps != 0 && step.is_multiple_of(e.steps)).filter_map(|e| e.checkpoint).max()
     }
 
     fn measure(
