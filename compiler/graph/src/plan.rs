@@ -1,5 +1,9 @@
 //! The plan: buffers with places, launches in order. All decisions are made; an executor only obeys.
 
+mod print;
+
+pub use print::print;
+
 use crate::graph::Origin;
 use crate::kernel::Work;
 use crate::shape::DType;

@@ -14,12 +14,55 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Default)]
 pub struct Cpu {
     pool: Mutex<Option<Arc<Pool>>>,
+    trace: Option<Arc<Trace>>,
+}
+
+/// Times of kernels, by their number in the plan.
+#[derive(Default)]
+pub struct Trace {
+    entries: Mutex<Vec<Timing>>,
+}
+
+/// How often a kernel ran, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Timing {
+    /// Its number in the plan.
+    pub kernel: usize,
+    /// Launches.
+    pub calls: u64,
+    /// Wall time in all.
+    pub nanoseconds: u64,
+}
+
+impl Trace {
+    fn note(&self, kernel: usize, nanoseconds: u64) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        while entries.len() <= kernel {
+            let kernel = entries.len();
+            entries.push(Timing { kernel, ..Timing::default() });
+        }
+        entries[kernel].calls += 1;
+        entries[kernel].nanoseconds += nanoseconds;
+    }
+
+    /// What was noted since the last time this was called.
+    pub fn take(&self) -> Vec<Timing> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let out = entries.iter().copied().filter(|t| t.calls > 0).collect();
+        entries.clear();
+        out
+    }
 }
 
 impl Cpu {
     /// A back end without threads yet; they start with the first graph.
     pub fn new() -> Cpu {
         Cpu::default()
+    }
+
+    /// A back end that notes how long each kernel takes.
+    pub fn traced(trace: Arc<Trace>) -> Cpu {
+        Cpu { trace: Some(trace), ..Cpu::default() }
     }
 
     fn pool(&self, threads: usize) -> Arc<Pool> {
@@ -67,7 +110,7 @@ impl Backend for Cpu {
         }
         let code = compiler.finish().map_err(ExecError::Internal)?;
         let pool = self.pool(options.threads);
-        Ok(Box::new(Machine::new(graph, plan, code, kernels, pool)))
+        Ok(Box::new(Machine::new(graph, plan, code, kernels, pool, self.trace.clone())))
     }
 }
 
@@ -113,6 +156,7 @@ struct Machine {
     bases: Vec<*mut u8>,
     arguments: Vec<*mut u8>,
     counters: Vec<Counter>,
+    trace: Option<Arc<Trace>>,
 }
 
 /// A cache line: what arenas are made of, for alignment.
@@ -131,7 +175,7 @@ impl Line {
 unsafe impl Send for Machine {}
 
 impl Machine {
-    fn new(graph: &Graph, plan: Plan, code: Code, kernels: Vec<Prepared>, pool: Arc<Pool>) -> Machine {
+    fn new(graph: &Graph, plan: Plan, code: Code, kernels: Vec<Prepared>, pool: Arc<Pool>, trace: Option<Arc<Trace>>) -> Machine {
         let actions = actions(&plan, &plan.steps);
         let outputs = plan.outputs.iter().map(|p| Tensor::zeros(p.dtype, dims(p))).collect();
         let find = |info: &PortInfo| {
@@ -159,6 +203,7 @@ impl Machine {
             code,
             kernels,
             pool,
+            trace,
         }
     }
 
@@ -291,6 +336,7 @@ struct Walk<'a> {
     arguments: &'a mut [*mut u8],
     counters: &'a mut [Counter],
     context: &'a Context,
+    trace: Option<&'a Trace>,
 }
 
 impl Walk<'_> {
@@ -309,7 +355,11 @@ impl Walk<'_> {
                         *argument = self.bases[address.buffer].wrapping_offset(offset);
                     }
                     let arguments = &self.arguments[..launch.args.len()];
+                    let start = self.trace.map(|_| std::time::Instant::now());
                     self.kernels[launch.kernel].run(arguments, self.code, self.pool, self.scratch, self.context);
+                    if let (Some(trace), Some(start)) = (self.trace, start) {
+                        trace.note(launch.kernel, start.elapsed().as_nanos() as u64);
+                    }
                 }
                 Action::Loop { id, times, reverse, body } => {
                     for i in 0..*times {
@@ -344,6 +394,7 @@ impl Executable for Machine {
             arguments: &mut self.arguments,
             counters: &mut self.counters,
             context: &context,
+            trace: self.trace.as_deref(),
         };
         walk.run(&self.actions);
         match context.site.load(Ordering::Acquire) {

@@ -1,0 +1,80 @@
+//! Matrix products of a GPT step: GFLOP/s of this crate's product and of the `gemm` crate, one thread and two.
+#![allow(unsafe_code, reason = "kernels take raw pointers")]
+#![allow(clippy::print_stdout, reason = "a program that prints figures")]
+
+use ogive_jit::gemm::Product;
+use ogive_jit::pool::Pool;
+use ogive_jit::primitives::Primitives;
+use std::time::Instant;
+
+/// Fastest of `runs`, in seconds.
+fn best(runs: usize, mut f: impl FnMut()) -> f64 {
+    f();
+    (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            f();
+            start.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+fn main() {
+    let cases: &[(&str, usize, usize, usize, bool, bool)] = &[
+        ("x W", 2048, 256, 256, false, false),
+        ("x W", 2048, 768, 256, false, false),
+        ("x W", 2048, 1024, 256, false, false),
+        ("x W", 2048, 256, 1024, false, false),
+        ("dy W^T", 2048, 256, 256, false, true),
+        ("dy W^T", 2048, 256, 1024, false, true),
+        ("dy W^T", 2048, 1024, 256, false, true),
+        ("x^T dy", 256, 256, 2048, true, false),
+        ("x^T dy", 256, 1024, 2048, true, false),
+        ("x^T dy", 1024, 256, 2048, true, false),
+        ("rows", 256, 1024, 256, false, false),
+        ("square", 1024, 1024, 1024, false, false),
+        ("small", 64, 64, 64, false, false),
+        ("small", 32, 32, 32, false, false),
+        ("odd", 100, 77, 133, false, false),
+    ];
+    let pool = Pool::new(2);
+    let set = Primitives::select(std::env::args().nth(1).as_deref()).expect("a set of this machine");
+    println!("{:24} {:>8} {:>8} {:>8} {:>8}", "m n k", "crate 1", "own 1", "crate 2", "own 2");
+    for &(what, m, n, k, ta, tb) in cases {
+        let a: Vec<f32> = (0..m * k).map(|i| (i % 17) as f32 - 8.0).collect();
+        let b: Vec<f32> = (0..k * n).map(|i| (i % 13) as f32 - 6.0).collect();
+        let mut c = vec![0.0f32; m * n];
+        let (rsa, csa) = if ta { (1, m as isize) } else { (k as isize, 1) };
+        let (rsb, csb) = if tb { (1, k as isize) } else { (n as isize, 1) };
+        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+        let flops = 2.0 * (m * n * k) as f64;
+        let repeat = ((2e7 / flops) as usize).clamp(1, 1000);
+        let rate = |seconds: f64| flops * repeat as f64 / seconds / 1e9;
+        let part = |m| Product { m, n, k, a: [rsa, csa], b: [rsb, csb], c: [n as isize, 1], alpha: 1.0, beta: 0.0 };
+        let (pa, pb, pc) = (a as usize, b as usize, c as usize);
+        let rows = m.div_ceil(2);
+        let run = |library: bool, first: usize, rows: usize| {
+            let (a, c) = ((pa as *const f32).wrapping_offset(first as isize * rsa), (pc as *mut f32).wrapping_add(first * n));
+            // Safety: the matrices hold what the strides name.
+            unsafe { if library { part(rows).library(a, pb as *const f32, c) } else { part(rows).run(set, a, pb as *const f32, c) } }
+        };
+        let serial = |library| {
+            best(15, || {
+                for _ in 0..repeat {
+                    run(library, 0, m);
+                }
+            })
+        };
+        let halves = |library| {
+            best(15, || {
+                for _ in 0..repeat {
+                    pool.run(2, &|half, _| run(library, half * rows, rows.min(m - half * rows)));
+                }
+            })
+        };
+        let (library, own) = (serial(true), serial(false));
+        let (halves, both) = (halves(true), halves(false));
+        let name = format!("{what} {m}x{n}x{k}");
+        println!("{name:24} {:8.1} {:8.1} {:8.1} {:8.1}", rate(library), rate(own), rate(halves), rate(both));
+    }
+}
