@@ -86,6 +86,7 @@ codes! {
         GIVEN_TWICE = "given_twice", "an argument is given by position and by label";
         OUTPUT_COUNT = "output_count", "the number of names on the left differs from the number of outputs";
         TENSOR_NEEDED = "tensor_needed", "a tensor is needed here";
+        TOO_MANY = "too_many", "calls are nested too deeply, or a model has more instances than can be held";
     }
     /// `stack` and `share`.
     repeat {

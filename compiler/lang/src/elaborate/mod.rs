@@ -1,5 +1,24 @@
 //! From syntax to HIR: dims are bound, blocks instantiated, every expression typed. All independent errors are reported.
+//!
+//! A [`body::Body`] holds one block's scope and nodes while it is elaborated, [`context::Cx`] what all bodies share;
+//! the rules are methods of [`body::Eval`], which borrows both, in one file for each part of the language.
 
+mod body;
+mod builtins;
+mod call;
+mod context;
+mod dims;
+mod equations;
+mod expr;
+mod finish;
+mod index;
+mod items;
+mod objective;
+mod params;
+mod root;
 pub mod settings;
+mod table;
+mod value;
 
+pub use root::{block, block_for_tensors, open_block};
 pub use settings::Settings;

@@ -1,6 +1,6 @@
 //! Experiments: a program, what is measured on it, and how it is trained.
 
-use super::{Node, NodeId, Program};
+use super::{InstanceId, Program};
 use crate::source::Span;
 use ogive_graph::AxisId;
 
@@ -33,17 +33,14 @@ pub struct Experiment {
     pub settings: Vec<(String, String)>,
 }
 
-/// Equations over what the model gives.
-#[derive(Clone, Debug, Default)]
+/// What is computed from what the model gives.
+#[derive(Clone, PartialEq, Debug)]
 pub struct Objective {
-    /// What `Op::Input(i)` stands for.
+    /// Its equations, as an instance of the program that no body calls: output 0 is the loss, the others are the metrics by name.
+    /// Dims that an output still has are averaged over.
+    pub instance: InstanceId,
+    /// What each input of the instance stands for.
     pub sources: Vec<Source>,
-    /// The equations.
-    pub body: Vec<Node>,
-    /// What is minimised. Dims that are left are averaged.
-    pub loss: Option<NodeId>,
-    /// What else is measured, averaged likewise.
-    pub metrics: Vec<(String, NodeId)>,
 }
 
 /// A value of the model that the objective reads.
@@ -55,13 +52,13 @@ pub enum Source {
     Input(usize),
     /// Input `i` of the model, one position later: `next(tokens)`, bound by the name `next.tokens`.
     Next(usize),
-    /// Every tap of that name. Several are stacked along a dim `instance`.
+    /// Every tap of that name, in the order in which calls come to them.
     Tap {
         /// The name.
         name: String,
-        /// The dims as the objective names them: the tap's own (for several taps those of the first), those of repetitions, batch.
-        axes: Vec<AxisId>,
-        /// The dim `instance`, where there are several.
+        /// The dims of each occurrence, in corresponding order.
+        axes: Vec<Vec<AxisId>>,
+        /// Where there are several, the dim `instance` along which they are stacked.
         instance: Option<AxisId>,
     },
 }

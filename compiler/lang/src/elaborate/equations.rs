@@ -1,0 +1,545 @@
+//! The body of a block: ports, then equations in the order in which they need each other, then outputs and taps.
+
+use super::body::Eval;
+use super::call::Given;
+use super::table::Entry;
+use super::value::{Const, Val};
+use crate::codes;
+use crate::diag::Diagnostic;
+use crate::hir::{self, Op, Output, Port, Tap};
+use crate::source::Span;
+use crate::syntax::{Block, BlockKind, Expr, ExprKind, Index, PortType, TensorType};
+use ogive_graph::{AxisId, DType, Shape, Ty};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// Something with a value of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Unit {
+    Equation(usize),
+    /// A tensor input that its default gives.
+    Default(usize),
+    Tap(usize),
+}
+
+impl<'a> Eval<'_, 'a> {
+    /// Elaborates the block of this body into its draft. False where an output has an error.
+    pub(crate) fn block(&mut self, dims: &[(String, Given)], given: &[usize], constants: Vec<(usize, Const)>, span: Span) -> bool {
+        let Some(block) = self.body.block else { return false };
+        if block.kind == BlockKind::Cell {
+            let message = format!("`{}` is a cell; cells are read but cannot be run yet", block.name.name);
+            let error = Diagnostic::error(codes::pending::CELL, message, block.header, "not yet");
+            self.cx.report(error.help("write the recurrence over depth: a `block` and `share N of step(x)`"));
+            return false;
+        }
+        let table = Rc::clone(&self.body.table);
+        if let Some(&state) = table.states.first() {
+            let message = format!("`{}` is no cell and has no state", block.name.name);
+            let error = Diagnostic::error(codes::cell::PREV_OUTSIDE, message, state, "outside a cell").label(block.header, "not a cell");
+            self.cx.report(error.help(format!("declare it with `cell {}`", block.name.name)));
+            return false;
+        }
+        if !self.header(block, dims, constants, span) {
+            return false;
+        }
+        self.ports(block, given);
+        let outputs: Vec<Unit> = block
+            .outputs
+            .iter()
+            .filter_map(|o| match table.entries.get(o.name.name.as_str()) {
+                Some((Entry::Equation(i, _), _)) => Some(Unit::Equation(*i)),
+                _ => None,
+            })
+            .chain((0..table.taps.len()).map(Unit::Tap))
+            .collect();
+        let mut done = BTreeMap::new();
+        for unit in outputs {
+            self.run(unit, &mut done);
+        }
+        // equations that nothing uses are checked all the same; what only an untaken branch uses is not
+        for (i, equation) in table.equations.iter().enumerate() {
+            if equation.names.iter().all(|n| !table.used.contains(n.name.as_str())) {
+                self.run(Unit::Equation(i), &mut done);
+            }
+        }
+        self.finish(block, given)
+    }
+
+    /// Binds dims and constants; false where one has no value.
+    fn header(&mut self, block: &'a Block, dims: &[(String, Given)], constants: Vec<(usize, Const)>, span: Span) -> bool {
+        for (i, value) in constants {
+            self.body.constants.insert(block.inputs[i].name.name.clone(), Some(value));
+        }
+        for port in block.inputs.iter().filter(|p| !matches!(p.ty, PortType::Tensor(_))) {
+            if !self.body.constants.contains_key(&port.name.name) {
+                match &port.default {
+                    Some(default) => {
+                        self.body.pending_constants.insert(port.name.name.clone(), default);
+                    }
+                    None => {
+                        self.body.constants.insert(port.name.name.clone(), Some(Const::Unknown));
+                    }
+                }
+            }
+        }
+        let mut fine = true;
+        let mut unbound = Vec::new();
+        for dim in &block.dims {
+            let name = &dim.name.name;
+            match (dims.iter().find(|(n, _)| n == name), &dim.default) {
+                (Some((_, Given::Axis(axis))), _) => self.body.bind(name, *axis),
+                (Some((_, Given::Size(size))), _) => fine &= self.bind_size(name, *size, dim.name.span).is_some(),
+                (None, Some(default)) => {
+                    self.body.pending.insert(name.clone(), default);
+                }
+                (None, None) if self.body.called => unbound.push(dim),
+                (None, None) => {
+                    let axis = self.cx.axis(name, None, dim.name.span);
+                    self.body.bind(name, axis);
+                }
+            }
+        }
+        for dim in unbound {
+            fine = false;
+            let name = &dim.name.name;
+            let message = format!("nothing says what dim `{name}` of `{}` is", block.name.name);
+            let error = Diagnostic::error(codes::name::DIM_UNBOUND, message, span, format!("`{name}` is not bound"))
+                .label(dim.name.span, "declared here");
+            self.cx.report(error.help(format!("pass a dim of yours or a size: `{name}: {name}` or `{name}: 64`")));
+        }
+        if !fine {
+            return false;
+        }
+        for dim in &block.dims {
+            fine &= self.dim_quiet(&dim.name.name).is_some();
+        }
+        for (i, port) in block.inputs.iter().enumerate() {
+            if self.body.pending_constants.contains_key(&port.name.name) {
+                fine &= self.constant_port(i).is_some();
+            }
+        }
+        fine
+    }
+
+    /// A constant input that its default gives.
+    pub(crate) fn constant_port(&mut self, i: usize) -> Option<Const> {
+        let block = self.body.block?;
+        let name = &block.inputs[i].name.name;
+        let default = self.body.pending_constants.remove(name)?;
+        self.body.constants.insert(name.clone(), None);
+        let value = self.constant_argument(block, i, default);
+        self.body.constants.insert(name.clone(), Some(value.clone().unwrap_or(Const::Unknown)));
+        value
+    }
+
+    /// Axes of a declared type, each once.
+    pub(crate) fn declared_dims(&mut self, ty: &TensorType) -> Option<Vec<AxisId>> {
+        let axes: Vec<Option<AxisId>> = ty.dims.iter().map(|d| self.dim(d)).collect();
+        let axes: Vec<AxisId> = axes.into_iter().collect::<Option<_>>()?;
+        self.distinct(&ty.dims, &axes).then_some(axes)
+    }
+
+    fn ports(&mut self, block: &'a Block, given: &[usize]) {
+        for (k, &i) in given.iter().enumerate() {
+            let port = &block.inputs[i];
+            let PortType::Tensor(ty) = &port.ty else { continue };
+            let axes = self.declared_dims(ty);
+            let domain = ty.domain.as_ref().map(|d| self.dim(d));
+            let value = match (axes, domain) {
+                (Some(axes), None | Some(Some(_))) => {
+                    let domain = domain.flatten();
+                    let dtype = if domain.is_some() { DType::I32 } else { DType::F32 };
+                    let ty = Ty::new(dtype, Shape::of(axes.iter().copied()));
+                    Val::Tensor(self.push_in(Op::Input(u32::try_from(k).unwrap_or(0)), Vec::new(), ty, domain, port.span))
+                }
+                _ => Val::Error,
+            };
+            self.body.ports.insert(port.name.name.clone(), value);
+        }
+    }
+
+    /// Evaluates a unit after everything that it needs, without recursion over the chain of needs.
+    fn run(&mut self, unit: Unit, done: &mut BTreeMap<Unit, bool>) {
+        // (unit, what it needs, how many of these are done)
+        let mut path: Vec<(Unit, Vec<Unit>, usize)> = Vec::new();
+        if done.contains_key(&unit) {
+            return;
+        }
+        done.insert(unit, false);
+        let needs = self.needs(unit);
+        path.push((unit, needs, 0));
+        while let Some((current, needs, next)) = path.last_mut() {
+            let current = *current;
+            if let Some(&need) = needs.get(*next) {
+                *next += 1;
+                match done.get(&need) {
+                    Some(true) => {}
+                    Some(false) => {
+                        let start = path.iter().position(|(u, _, _)| *u == need).unwrap_or(0);
+                        let circle: Vec<Unit> = path[start..].iter().map(|(u, _, _)| *u).collect();
+                        self.cycle(&circle);
+                    }
+                    None => {
+                        done.insert(need, false);
+                        let needs = self.needs(need);
+                        path.push((need, needs, 0));
+                    }
+                }
+            } else {
+                path.pop();
+                self.unit(current);
+                done.insert(current, true);
+            }
+        }
+    }
+
+    fn cycle(&mut self, circle: &[Unit]) {
+        let table = Rc::clone(&self.body.table);
+        let block = self.body.block;
+        let name = |u: &Unit| match u {
+            Unit::Equation(i) => table.equations[*i].names.first().map(|n| (n.name.clone(), n.span)),
+            Unit::Default(i) => block.map(|b| (b.inputs[*i].name.name.clone(), b.inputs[*i].span)),
+            Unit::Tap(i) => Some((table.taps[*i].0.name.clone(), table.taps[*i].0.span)),
+        };
+        let mut names: Vec<(String, Span)> = circle.iter().filter_map(name).collect();
+        // always told from the first in the source, whoever asked
+        if let Some(first) = names.iter().enumerate().min_by_key(|(_, (_, span))| span.start).map(|(i, _)| i) {
+            names.rotate_left(first);
+        }
+        let Some((first, at)) = names.first().cloned() else { return };
+        let mut shown: Vec<&str> = names.iter().map(|(n, _)| n.as_str()).collect();
+        shown.push(&first);
+        let message = format!("equations depend on each other in a circle: {}", shown.join(" -> "));
+        let mut error = Diagnostic::error(codes::name::CYCLE, message, at, "needs itself");
+        for (name, span) in names.iter().skip(1).take(2) {
+            error = error.label(*span, format!("through `{name}`"));
+        }
+        self.cx.report(error.help(format!("give `{first}` an equation that does not need it, such as `{first}2 = ...`")));
+        for unit in circle {
+            if let Unit::Equation(i) = unit {
+                self.body.values.insert(*i, Val::Error);
+            }
+        }
+    }
+
+    fn unit(&mut self, unit: Unit) {
+        match unit {
+            Unit::Equation(i) => {
+                let span = self.body.table.equations[i].value.span;
+                self.equation(i, span);
+            }
+            Unit::Default(i) => {
+                let Some(block) = self.body.block else { return };
+                let port = &block.inputs[i];
+                let (Some(default), PortType::Tensor(ty)) = (&port.default, &port.ty) else { return };
+                let value = self.eval(default);
+                let axes = self.declared_dims(ty);
+                let value = match (value, axes) {
+                    (Val::Error, _) | (_, None) => Val::Error,
+                    (value, Some(axes)) => self.declared_value(&value, &port.name.name, &axes, default.span, port.span),
+                };
+                self.body.ports.insert(port.name.name.clone(), value);
+            }
+            Unit::Tap(_) => {}
+        }
+    }
+
+    /// A value that a declaration gives exact dims.
+    fn declared_value(&mut self, value: &Val, name: &str, axes: &[AxisId], at: Span, declared: Span) -> Val {
+        let Some(node) = self.tensor(value, DType::F32, at) else { return Val::Error };
+        let (has, wants) = (self.body.ty(node).shape.clone(), Shape::of(axes.iter().copied()));
+        if has == wants {
+            return Val::Tensor(node);
+        }
+        self.output_dims(name, &has, &wants, at, declared);
+        Val::Error
+    }
+
+    fn output_dims(&mut self, name: &str, has: &Shape, wants: &Shape, at: Span, declared: Span) {
+        let (a, b) = (self.dims(has), self.dims(wants));
+        let message = format!("`{name}` is declared as {b}; its equation gives {a}");
+        let error =
+            Diagnostic::error(codes::shape::OUTPUT_DIMS, message, at, format!("gives {a}")).label(declared, format!("declared as {b}"));
+        let list = |me: &Self, s: &Shape| s.iter().map(|x| me.dim_name(x).to_string()).collect::<Vec<_>>();
+        let (more, less) = (list(self, &has.minus(wants)), list(self, &wants.minus(has)));
+        let text = self.source(at);
+        let help = match (more.as_slice(), less.as_slice()) {
+            ([m], [l]) => format!("rename: `{}[{m} as {l}]`", super::expr::wrap(&text)),
+            (more, []) => format!("declare `{name}: {a}`, or reduce: `sum({text}, over: [{}])`", more.join(", ")),
+            _ => format!("declare `{name}: {a}`"),
+        };
+        self.cx.report(error.help(help));
+    }
+
+    /// The value of an equation.
+    pub(crate) fn equation(&mut self, i: usize, at: Span) -> Val {
+        if let Some(value) = self.body.values.get(&i) {
+            return value.clone();
+        }
+        let table = Rc::clone(&self.body.table);
+        let equation = &table.equations[i];
+        if !self.body.evaluating.insert(i) {
+            self.cycle(&[Unit::Equation(i)]);
+            return Val::Error;
+        }
+        // an equation means the same wherever it is used
+        let frames = std::mem::take(&mut self.body.frames);
+        let place = std::mem::take(&mut self.body.place);
+        let mut value = self.eval(equation.value);
+        self.body.frames = frames;
+        self.body.place = place;
+        self.body.evaluating.remove(&i);
+        let count = match &value {
+            Val::Tuple(parts) => parts.len(),
+            _ => 1,
+        };
+        if value != Val::Error && count != equation.names.len() {
+            let span = equation.names.first().map_or(at, |n| n.span).to(equation.names.last().map_or(at, |n| n.span));
+            let message = format!("{} names are given to {count} values", equation.names.len());
+            let names: Vec<String> = (1..=count).map(|n| format!("out{n}")).collect();
+            let help = if count == 1 { "write one name".to_string() } else { format!("write `({}) = ...`", names.join(", ")) };
+            let error = Diagnostic::error(codes::call::OUTPUT_COUNT, message, span, format!("{} names", equation.names.len()));
+            self.cx.report(error.label(equation.value.span, format!("{count} values")).help(help));
+            value = Val::Error;
+        }
+        self.body.values.insert(i, value.clone());
+        value
+    }
+
+    /// What a unit needs, in the order of its text.
+    fn needs(&mut self, unit: Unit) -> Vec<Unit> {
+        let table = Rc::clone(&self.body.table);
+        let expr = match unit {
+            Unit::Equation(i) if self.body.values.contains_key(&i) => return Vec::new(),
+            Unit::Equation(i) => table.equations[i].value,
+            Unit::Default(i) => match self.body.block.and_then(|b| b.inputs[i].default.as_ref()) {
+                Some(default) => default,
+                None => return Vec::new(),
+            },
+            Unit::Tap(i) => table.taps[i].1,
+        };
+        let mut out = Vec::new();
+        let mut seen = BTreeSet::new();
+        self.needs_of(expr, &mut out, &mut seen);
+        out
+    }
+
+    fn needs_of(&mut self, expr: &'a Expr, out: &mut Vec<Unit>, seen: &mut BTreeSet<usize>) {
+        let mut expr = expr;
+        loop {
+            match &expr.kind {
+                ExprKind::Number(_) | ExprKind::Bool(_) | ExprKind::Text(_) | ExprKind::Error | ExprKind::As { .. } | ExprKind::Prev(_) => {
+                }
+                ExprKind::Name(path) => {
+                    if let Some(name) = path.first() {
+                        self.need(&name.name, out);
+                    }
+                }
+                ExprKind::Unary(_, x) => {
+                    expr = x;
+                    continue;
+                }
+                // chains lean to the left
+                ExprKind::Binary(_, a, b) | ExprKind::Contract { left: a, right: b, .. } => {
+                    self.needs_of(b, out, seen);
+                    expr = a;
+                    continue;
+                }
+                ExprKind::Call(call) | ExprKind::Scan { call, .. } => self.needs_of_call(call, out, seen),
+                ExprKind::Repeat { times, call, .. } => {
+                    self.needs_of(times, out, seen);
+                    self.needs_of_call(call, out, seen);
+                }
+                ExprKind::Index { of, by } => {
+                    for index in by {
+                        match index {
+                            Index::At { at, .. } => self.needs_of(at, out, seen),
+                            Index::Range { start, end, .. } => {
+                                self.needs_of(start, out, seen);
+                                self.needs_of(end, out, seen);
+                            }
+                            Index::Gather(by) => self.needs_of(by, out, seen),
+                            Index::As { .. } => {}
+                        }
+                    }
+                    expr = of;
+                    continue;
+                }
+                ExprKind::If { condition, then, otherwise } => {
+                    self.needs_of(condition, out, seen);
+                    match self.eval(condition) {
+                        Val::Const(Const::Bool(true)) => {
+                            expr = then;
+                            continue;
+                        }
+                        Val::Const(Const::Bool(false)) => {
+                            expr = otherwise;
+                            continue;
+                        }
+                        _ => {
+                            self.needs_of(then, out, seen);
+                            self.needs_of(otherwise, out, seen);
+                        }
+                    }
+                }
+                ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().for_each(|e| self.needs_of(e, out, seen)),
+            }
+            return;
+        }
+    }
+
+    fn needs_of_call(&mut self, call: &'a crate::syntax::Call, out: &mut Vec<Unit>, seen: &mut BTreeSet<usize>) {
+        let table = Rc::clone(&self.body.table);
+        match table.entries.get(call.callee.name.as_str()) {
+            Some((Entry::Local(i), _)) if seen.insert(*i) => self.needs_of(table.locals[*i].value, out, seen),
+            Some((Entry::Named(i), _)) => table.named[*i].args.iter().for_each(|a| self.needs_of(&a.value, out, seen)),
+            _ => {}
+        }
+        call.args.iter().for_each(|a| self.needs_of(&a.value, out, seen));
+    }
+
+    fn need(&mut self, name: &str, out: &mut Vec<Unit>) {
+        let unit = match self.body.table.entries.get(name) {
+            Some((Entry::Equation(i, _), _)) => Unit::Equation(*i),
+            Some((Entry::Port(i), _)) => match self.body.block {
+                Some(block) if matches!(block.inputs[*i].ty, PortType::Tensor(_)) && !self.body.ports.contains_key(name) => {
+                    Unit::Default(*i)
+                }
+                _ => return,
+            },
+            _ => return,
+        };
+        if !out.contains(&unit) {
+            out.push(unit);
+        }
+    }
+
+    /// Outputs, taps, and the finished draft.
+    fn finish(&mut self, block: &'a Block, given: &[usize]) -> bool {
+        let table = Rc::clone(&self.body.table);
+        let mut fine = true;
+        let mut outputs = Vec::new();
+        for output in &block.outputs {
+            let name = &output.name;
+            let axes = self.declared_dims(&output.ty);
+            let domain = output.ty.domain.as_ref().map(|d| self.dim(d));
+            let value = match table.entries.get(name.name.as_str()) {
+                Some((Entry::Equation(i, part), _)) => match self.equation(*i, name.span) {
+                    Val::Tuple(parts) => parts.get(*part).cloned().unwrap_or(Val::Error),
+                    value => value,
+                },
+                _ => {
+                    let message = format!("output `{}` of `{}` has no equation", name.name, block.name.name);
+                    let error = Diagnostic::error(codes::name::OUTPUT_UNDEFINED, message, name.span, "has no equation");
+                    let known: Vec<&str> = table.equations.iter().flat_map(|e| e.names).map(|n| n.name.as_str()).collect();
+                    let help = match crate::suggest::nearest(&name.name, known) {
+                        Some(near) => format!("did you mean `{near}`? else add `{} = ...`", name.name),
+                        None => format!("add an equation: `{} = ...`", name.name),
+                    };
+                    self.cx.report(error.help(help));
+                    Val::Error
+                }
+            };
+            let at = match table.entries.get(name.name.as_str()) {
+                Some((Entry::Equation(i, _), _)) => table.equations[*i].value.span,
+                _ => name.span,
+            };
+            let (Some(axes), false, None | Some(Some(_))) = (axes, value == Val::Error, domain) else {
+                fine = false;
+                continue;
+            };
+            let domain = domain.flatten();
+            let like = if domain.is_some() { DType::I32 } else { DType::F32 };
+            let Some(node) = self.tensor(&value, like, at) else {
+                fine = false;
+                continue;
+            };
+            let (has, wants) = (self.body.ty(node).shape.clone(), Shape::of(axes.iter().copied()));
+            if has != wants {
+                self.output_dims(&name.name, &has, &wants, at, name.span.to(output.ty.span));
+                fine = false;
+                continue;
+            }
+            if domain.is_some() && domain != self.body.node(node).domain {
+                let found = self.describe(&Val::Tensor(node));
+                let message = format!("`{}` is declared as positions along another dim; its equation gives {found}", name.name);
+                let error = Diagnostic::error(codes::shape::DOMAIN, message, at, "other positions").label(output.ty.span, "declared here");
+                let dim = domain.map_or_else(String::new, |d| self.dim_name(d).to_string());
+                self.cx.report(error.help(format!("convert it: `position(..., in: {dim})`")));
+                fine = false;
+                continue;
+            }
+            outputs.push(Output { name: name.name.clone(), dims: axes, domain, node, depends: Vec::new(), span: name.span });
+        }
+        let mut taps = Vec::new();
+        for (name, expr) in &table.taps {
+            let value = self.eval(expr);
+            if let Some(node) = self.tensor(&value, DType::F32, expr.span) {
+                let dims = self.body.ty(node).shape.axes().to_vec();
+                taps.push(Tap { name: name.name.clone(), node, dims, depends: Vec::new(), span: name.span });
+            }
+        }
+        let depends = self.depends(given.len());
+        for output in &mut outputs {
+            output.depends.clone_from(&depends[output.node.index()]);
+        }
+        for tap in &mut taps {
+            tap.depends.clone_from(&depends[tap.node.index()]);
+        }
+        let inputs = given.iter().filter_map(|&i| self.finished_port(block, i)).collect();
+        let dims = block.dims.iter().filter_map(|d| Some((d.name.name.clone(), *self.body.dims.get(&d.name.name)?))).collect();
+        let known = |name: &str| self.body.constants.get(name).and_then(Option::as_ref).and_then(Const::known);
+        let constants = block.inputs.iter().filter_map(|p| Some((p.name.name.clone(), known(&p.name.name)?))).collect();
+        let params: Vec<hir::Param> = std::mem::take(&mut self.body.param_list).into_iter().map(|(_, p)| p).collect();
+        let nodes = std::mem::take(&mut self.body.nodes);
+        let instance = &mut self.cx.drafts[self.body.instance.index()].instance;
+        instance.inputs = inputs;
+        instance.outputs = outputs;
+        instance.taps = taps;
+        instance.dims = dims;
+        instance.constants = constants;
+        instance.params = params;
+        instance.body = nodes;
+        fine
+    }
+
+    fn finished_port(&self, block: &Block, i: usize) -> Option<Port> {
+        let port = &block.inputs[i];
+        let PortType::Tensor(ty) = &port.ty else { return None };
+        let dims = ty.dims.iter().map(|d| self.body.dims.get(&d.name).copied()).collect::<Option<Vec<_>>>()?;
+        let domain = ty.domain.as_ref().and_then(|d| self.body.dims.get(&d.name).copied());
+        let dtype = if ty.domain.is_some() { DType::I32 } else { DType::F32 };
+        Some(Port { name: port.name.name.clone(), dims, dtype, domain, lifted: false, span: port.span })
+    }
+
+    /// For each node, the inputs that it depends on.
+    pub(crate) fn depends(&self, inputs: usize) -> Vec<Vec<bool>> {
+        let mut all: Vec<Vec<bool>> = Vec::with_capacity(self.body.nodes.len());
+        let or = |into: &mut Vec<bool>, from: &Vec<bool>| into.iter_mut().zip(from).for_each(|(a, b)| *a |= *b);
+        for node in &self.body.nodes {
+            let mut mine = vec![false; inputs];
+            match &node.op {
+                Op::Input(i) => {
+                    if let Some(flag) = mine.get_mut(*i as usize) {
+                        *flag = true;
+                    }
+                }
+                Op::Project(i) => {
+                    let call = &self.body.nodes[node.inputs[0].index()];
+                    let (Op::Call(id) | Op::Repeat { instance: id, .. }) = &call.op else { continue };
+                    let output = self.cx.drafts[id.index()].instance.outputs.get(*i as usize);
+                    for (k, input) in call.inputs.iter().enumerate() {
+                        // the carry of a repetition has the dims of its start value
+                        let through = output.is_none_or(|o| o.depends.get(k).copied().unwrap_or(true));
+                        if through || (k == 0 && matches!(call.op, Op::Repeat { .. })) {
+                            or(&mut mine, &all[input.index()]);
+                        }
+                    }
+                }
+                _ => node.inputs.iter().for_each(|n| or(&mut mine, &all[n.index()])),
+            }
+            all.push(mine);
+        }
+        all
+    }
+}

@@ -1,0 +1,202 @@
+//! Bodies of instances as nodes of a region.
+
+use super::types::{Parameter, joined};
+use super::{Dim, port_node};
+use crate::hir::{Instance, InstanceId, Node, Op, Program};
+use crate::source::Span;
+use ogive_graph::{AxisId, Builder, DType, MapFn, Op as Primitive, Origin, Random, Shape, Ty, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A parameter by instance and position.
+pub(super) type Key = (InstanceId, u32);
+
+/// An inner value that has a name.
+pub(super) struct Tapped {
+    pub(super) path: String,
+    pub(super) name: String,
+    pub(super) value: Value,
+    /// Declared dims, with those of repetitions in front.
+    pub(super) dims: Vec<AxisId>,
+}
+
+/// State of lowering one region.
+pub(super) struct Inline<'p, 'g> {
+    pub(super) program: &'p Program,
+    pub(super) float: DType,
+    pub(super) builder: Builder<'g>,
+    /// Parameters that this region has a value for.
+    pub(super) known: BTreeMap<Key, Value>,
+    /// Positions in the loops around this region: scalars that keep their random numbers apart.
+    pub(super) iterations: Vec<Value>,
+}
+
+impl<'p, 'g> Inline<'p, 'g> {
+    pub(super) fn new(program: &'p Program, float: DType, builder: Builder<'g>) -> Self {
+        Inline { program, float, builder, known: BTreeMap::new(), iterations: Vec::new() }
+    }
+
+    /// The float type that was chosen, for F32.
+    pub(super) fn dtype(&self, dtype: DType) -> DType {
+        if dtype.is_float() { self.float } else { dtype }
+    }
+
+    /// An input of the graph, with what describes it.
+    pub(super) fn input(
+        &mut self,
+        name: &str,
+        order: Vec<AxisId>,
+        dtype: DType,
+        domain: Option<AxisId>,
+        span: Span,
+    ) -> (Value, String, Vec<AxisId>, DType, Option<AxisId>) {
+        let dtype = self.dtype(dtype);
+        let (op, ty) = port_node(Primitive::Input, name, &order, dtype);
+        self.builder.origin = self.origin("", span);
+        (self.builder.add_as(op, &[], Some(&ty)), name.to_owned(), order, dtype, domain)
+    }
+
+    fn origin(&self, path: &str, span: Span) -> Origin {
+        let sources = &self.program.sources;
+        let file: Arc<str> = sources.files.get(span.file.0 as usize).map_or_else(|| "".into(), |s| s.name.clone());
+        let line = if file.is_empty() { 0 } else { sources.line(span) };
+        Origin { path: path.into(), file, span: (span.start, span.end), line }
+    }
+
+    /// The body of an instance on given inputs: its outputs, and every tap in it.
+    pub(super) fn instance(&mut self, id: InstanceId, inputs: &[Value]) -> (Vec<Value>, Vec<Tapped>) {
+        let program = self.program;
+        let instance = program.instance(id);
+        let mut taps = Vec::new();
+        let results = self.body(&instance.body, &instance.path, Some((id, instance)), inputs, &mut taps);
+        for tap in &instance.taps {
+            if let Some(value) = results[tap.node.index()].first() {
+                let path = instance.path.clone();
+                taps.push(Tapped { path, name: tap.name.clone(), value: *value, dims: tap.dims.clone() });
+            }
+        }
+        let output = |node: crate::hir::NodeId| results[node.index()].first().copied();
+        let outputs = instance.outputs.iter().filter_map(|o| output(o.node)).collect();
+        (outputs, taps)
+    }
+
+    /// Nodes in order; each has the values that it gives (several for calls).
+    pub(super) fn body(
+        &mut self,
+        body: &[Node],
+        path: &str,
+        owner: Option<(InstanceId, &Instance)>,
+        inputs: &[Value],
+        taps: &mut Vec<Tapped>,
+    ) -> Vec<Vec<Value>> {
+        let mut results: Vec<Vec<Value>> = Vec::with_capacity(body.len());
+        for node in body {
+            let operands: Vec<Value> = node.inputs.iter().filter_map(|n| results[n.index()].first().copied()).collect();
+            self.builder.origin = self.origin(path, node.span);
+            let values = match &node.op {
+                Op::Input(i) => vec![inputs[*i as usize]],
+                Op::Param(i) => match owner {
+                    Some((id, instance)) => vec![self.param(id, instance, *i)],
+                    None => Vec::new(),
+                },
+                Op::Primitive(op) => vec![self.primitive(op, &operands, &node.ty)],
+                Op::RandomLike(distribution) => vec![self.random(*distribution, operands[0], path, node.span)],
+                Op::Call(id) => {
+                    let (values, inner) = self.instance(*id, &operands);
+                    taps.extend(inner);
+                    values
+                }
+                Op::Repeat { instance, axis, .. } => {
+                    let (values, inner) = self.repeat(*instance, *axis, &operands);
+                    taps.extend(inner);
+                    values
+                }
+                Op::Project(i) => node.inputs.first().and_then(|n| results[n.index()].get(*i as usize)).copied().into_iter().collect(),
+            };
+            results.push(values);
+        }
+        results
+    }
+
+    /// A parameter; at the top it enters the graph here.
+    fn param(&mut self, id: InstanceId, instance: &Instance, index: u32) -> Value {
+        if let Some(&value) = self.known.get(&(id, index)) {
+            return value;
+        }
+        let param = &instance.params[index as usize];
+        let order: Vec<AxisId> = instance.stacks.iter().chain(&param.dims).copied().collect();
+        let (op, ty) = port_node(Primitive::Param, &joined(&instance.path, &param.name), &order, self.float);
+        let origin = self.origin(&instance.path, param.span);
+        let before = std::mem::replace(&mut self.builder.origin, origin);
+        let value = self.builder.add_as(op, &[], Some(&ty));
+        self.builder.origin = before;
+        self.known.insert((id, index), value);
+        value
+    }
+
+    /// The value of a parameter in this region, for a loop inside it.
+    pub(super) fn param_of(&mut self, key: Key) -> Value {
+        let program = self.program;
+        self.param(key.0, program.instance(key.0), key.1)
+    }
+
+    fn primitive(&mut self, op: &Primitive, operands: &[Value], ty: &Ty) -> Value {
+        let dtype = self.dtype(ty.dtype);
+        match op {
+            Primitive::Map(MapFn::Cast) => self.builder.cast(operands[0], dtype),
+            Primitive::Concat { axes, .. } => {
+                let own: Vec<Shape> = operands.iter().zip(axes).map(|(v, a)| self.builder.shape(*v).without(*a)).collect();
+                let rest = own.iter().fold(Shape::scalar(), |s, o| s.union(o));
+                let wide: Vec<Value> = operands.iter().zip(axes).map(|(v, a)| self.widened(*v, &rest.with(*a))).collect();
+                self.builder.add(op.clone(), &wide)
+            }
+            _ => {
+                let given = Ty::new(dtype, ty.shape.clone());
+                self.builder.add_as(op.clone(), operands, Some(&given))
+            }
+        }
+    }
+
+    fn random(&mut self, distribution: ogive_graph::Distribution, like: Value, path: &str, span: Span) -> Value {
+        let order: Vec<AxisId> = self.builder.shape(like).iter().collect();
+        let shape = Shape::of(order.iter().copied());
+        let file = self.program.sources.files.get(span.file.0 as usize).map_or("", |s| &s.name);
+        let site = hash(&[path, file, &span.start.to_string()]);
+        let given = Ty::new(self.float, shape);
+        let iterations = self.iterations.clone();
+        self.builder.add_as(Primitive::Random(Random { distribution, site, order }), &iterations, Some(&given))
+    }
+
+    /// A value with at least the given axes, the same along those that it lacks.
+    pub(super) fn widened(&mut self, value: Value, shape: &Shape) -> Value {
+        let missing: Vec<AxisId> = shape.iter().filter(|a| !self.builder.shape(value).contains(*a)).collect();
+        missing.into_iter().fold(value, |wide, axis| {
+            let position = self.builder.add(Primitive::Iota(axis), &[]);
+            let zero = self.builder.int(0);
+            let always = self.builder.map(MapFn::Ge, &[position, zero]);
+            self.builder.map(MapFn::Where, &[always, wide, wide])
+        })
+    }
+
+    /// Every parameter of the program, whether the graph reads it or not.
+    pub(super) fn params(&self) -> Vec<Parameter> {
+        let program = self.program;
+        let dim = |a: &AxisId| Dim { name: program.name_of(*a).to_owned(), size: program.size_of(*a).unwrap_or(1) };
+        let of = |instance: &Instance| {
+            let params = instance.params.iter().map(|p| Parameter {
+                name: joined(&instance.path, &p.name),
+                dims: instance.stacks.iter().chain(&p.dims).map(dim).collect(),
+                stacked: instance.stacks.len(),
+                init: p.init.clone(),
+            });
+            params.collect::<Vec<_>>()
+        };
+        program.instances.iter().flat_map(of).collect()
+    }
+}
+
+/// FNV-1a over parts with a separator: names a site of random numbers, whatever machine it runs on.
+fn hash(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|p| p.bytes().chain([0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+}
