@@ -167,6 +167,15 @@ fn a_manifest_that_points_elsewhere_is_refused() -> Check {
 }
 
 #[test]
+fn a_manifest_of_any_size_is_not_swallowed() -> Check {
+    let folder = tempfile::tempdir()?;
+    let path = write(folder.path(), 4)?;
+    fs::File::options().write(true).open(path.join("manifest.json"))?.set_len(1 << 40)?;
+    assert_eq!(checkpoint::verify(&path).err().ok_or("it passed")?.code(), "arch::checkpoint::unreadable");
+    Ok(())
+}
+
+#[test]
 fn pruning_keeps_the_latest_and_the_best() -> Check {
     let folder = tempfile::tempdir()?;
     for step in [1, 2, 3, 10, 20] {

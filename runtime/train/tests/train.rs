@@ -95,6 +95,8 @@ fn a_resumed_run_is_the_unbroken_run_bit_for_bit() -> Check {
         assert_eq!(resumed.steps_taken(), 10);
         resumed.run(&mut Silent, &GO)?;
 
+        let steps = checkpoint::list(&broken.path().join("run/checkpoints"));
+        assert_eq!(steps.iter().map(|s| s.0).collect::<Vec<_>>(), [20, 25]);
         let lasting =
             |bits: BTreeMap<String, Vec<u32>>| bits.into_iter().filter(|(n, _)| !n.starts_with("accumulated.")).collect::<Vec<_>>();
         assert_eq!(lasting(bits(&unbroken)), lasting(bits(&resumed)));

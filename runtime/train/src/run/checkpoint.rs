@@ -19,6 +19,8 @@ pub const MODEL: &str = "model.safetensors";
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
+/// Most bytes of a file of JSON.
+const SMALL: u64 = 1 << 20;
 const HIDDEN: &str = ".writing-";
 
 /// Where a run stands, besides its tensors.
@@ -208,7 +210,7 @@ pub fn verify(path: &Path) -> Result<State, CheckpointError> {
             return Err(damaged(format!("the content of `{name}` is not what the manifest says")));
         }
     }
-    let text = fs::read(path.join(STATE)).map_err(|why| CheckpointError::Unreadable { path: path.join(STATE), why })?;
+    let text = small(&path.join(STATE)).map_err(|why| CheckpointError::Unreadable { path: path.join(STATE), why })?;
     let state: State = serde_json::from_slice(&text).map_err(|e| damaged(format!("`{STATE}`: {e}")))?;
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let renamed = name.strip_prefix("step-").is_some_and(|n| n != state.step.to_string());
@@ -219,9 +221,20 @@ pub fn verify(path: &Path) -> Result<State, CheckpointError> {
     }
 }
 
+/// The content of a file that is never large.
+fn small(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > SMALL {
+        return Err(std::io::Error::other(format!("it is larger than {SMALL} bytes")));
+    }
+    let mut text = Vec::new();
+    file.take(SMALL).read_to_end(&mut text)?;
+    Ok(text)
+}
+
 fn manifest(path: &Path) -> Result<Manifest, CheckpointError> {
     let damaged = |why: String| CheckpointError::Damaged { path: path.to_owned(), why };
-    let text = fs::read(path.join(MANIFEST)).map_err(|why| match why.kind() {
+    let text = small(&path.join(MANIFEST)).map_err(|why| match why.kind() {
         std::io::ErrorKind::NotFound => damaged(format!("it has no `{MANIFEST}`")),
         _ => CheckpointError::Unreadable { path: path.join(MANIFEST), why },
     })?;

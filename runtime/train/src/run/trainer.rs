@@ -331,6 +331,9 @@ impl<'a> Trainer<'a> {
             evaluations = self.measure(self.parts_at_end(), &mut Vec::new(), observer)?;
         }
         let path = self.save(observer, saved)?;
+        if let Some(keep) = self.problem.every.iter().filter_map(|e| e.checkpoint).max() {
+            checkpoint::prune(&self.folder.checkpoints(), keep, self.state.best.map(|b| b.step));
+        }
         let outcomes = claims::check(&self.problem.claims, &evaluations);
         outcomes.iter().for_each(|o| observer.on(&Event::Claim(o)));
         Ok(self.finished(End::Complete, path, evaluations, outcomes))
