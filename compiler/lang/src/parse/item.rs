@@ -130,12 +130,16 @@ impl Reader<'_> {
         let name = self.ident(&inner.next()?);
         let ty = inner.next()?;
         let at = self.span(&ty);
-        let ty = match (ty.as_rule(), ty.as_str()) {
-            (Rule::tensor_type, _) => PortType::Tensor(self.tensor_type(ty)),
-            (_, "int") => PortType::Int(at),
-            (_, "float") => PortType::Float(at),
-            (_, "bool") => PortType::Bool(at),
-            _ => PortType::Choice(self.idents(ty)),
+        let ty = if ty.as_rule() == Rule::tensor_type {
+            PortType::Tensor(self.tensor_type(ty))
+        } else {
+            let words = self.idents(ty);
+            match words.first().map(|w| w.name.as_str()) {
+                Some("int") if words.len() == 1 => PortType::Int(at),
+                Some("float") if words.len() == 1 => PortType::Float(at),
+                Some("bool") if words.len() == 1 => PortType::Bool(at),
+                _ => PortType::Choice(words),
+            }
         };
         Some(PortIn { name, ty, default: inner.next().map(|e| self.expr(e)), span })
     }
