@@ -222,7 +222,7 @@ pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, t
         Stage::Lower => ogive_graph::text::print_plain(&elaborated.lower()?.graph),
         Stage::Differentiate => ogive_graph::text::print_plain(&differentiated(&elaborated, &elaborated.lower()?)?),
         Stage::Fuse => groups(&final_graph(&elaborated, training)?),
-        Stage::Schedule => ogive_jit::plan(&final_graph(&elaborated, training)?).map_err(|e| other(&e))?.to_string(),
+        Stage::Schedule => ogive_graph::plan::print(&ogive_jit::plan(&final_graph(&elaborated, training)?).map_err(|e| other(&e))?),
         Stage::Codegen => ogive_jit::code(&final_graph(&elaborated, training)?).map_err(|e| other(&e))?,
     })
 }

@@ -87,6 +87,26 @@ pub fn plan(graph: &Graph) -> Result<Plan, ExecError> {
     schedule::plan(&graph).map_err(|u| ExecError::Unsupported { backend: "cpu", what: u.what, origin: u.origin })
 }
 
+/// Cranelift's intermediate form of every row program of a graph, with the kernel that it is for.
+///
+/// # Errors
+/// What no kernel computes.
+pub fn code(graph: &Graph) -> Result<String, ExecError> {
+    let missing = || ExecError::Internal("no tile primitives for this machine".to_owned());
+    let primitives = Primitives::select(None).ok_or_else(missing)?;
+    let mut compiler = Compiler::new(primitives).map_err(ExecError::Internal)?;
+    let mut out = String::new();
+    for (i, kernel) in plan(graph)?.kernels.iter().enumerate() {
+        out.push_str(&format!("; kernel {i}: {}\n", kernel.title));
+        compiler.list();
+        Prepared::new(&kernel.work, &mut compiler, primitives).map_err(ExecError::Internal)?;
+        out.push_str(&compiler.listing());
+        out.push('\n');
+    }
+    compiler.finish().map_err(ExecError::Internal)?;
+    Ok(out)
+}
+
 fn prepared(graph: &Graph) -> Graph {
     decompose::decompose(graph)
 }

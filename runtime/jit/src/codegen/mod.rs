@@ -58,6 +58,7 @@ pub(crate) struct Compiler {
     builder: FunctionBuilderContext,
     primitives: &'static Primitives,
     functions: Vec<FuncId>,
+    listing: Option<String>,
 }
 
 /// Machine code; freed when dropped.
@@ -97,7 +98,17 @@ impl Compiler {
         let isa = cranelift_native::builder().map_err(fault)?.finish(settings::Flags::new(flags)).map_err(fault)?;
         let module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
         let context = module.make_context();
-        Ok(Compiler { module, context, builder: FunctionBuilderContext::new(), primitives, functions: Vec::new() })
+        Ok(Compiler { module, context, builder: FunctionBuilderContext::new(), primitives, functions: Vec::new(), listing: None })
+    }
+
+    /// Keeps the intermediate form of every function from here on.
+    pub(crate) fn list(&mut self) {
+        self.listing = Some(String::new());
+    }
+
+    /// What was kept.
+    pub(crate) fn listing(&mut self) -> String {
+        self.listing.take().unwrap_or_default()
     }
 
     /// Compiles a program; gives its place among the entries and its bytes of scratch.
@@ -110,6 +121,9 @@ impl Compiler {
         self.context.func.name = UserFuncName::user(0, id.as_u32());
         let builder = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
         let scratch = emit::function(builder, rows, &layout, self.primitives, self.module.isa())?;
+        if let Some(listing) = &mut self.listing {
+            listing.push_str(&self.context.func.display().to_string());
+        }
         self.module.define_function(id, &mut self.context).map_err(fault)?;
         self.module.clear_context(&mut self.context);
         self.functions.push(id);
