@@ -1,11 +1,98 @@
 //! Matrix products `C = beta C + alpha A B` on raw pointers with any strides.
+//!
+//! Products of some size run in `blocked`, on packed operands; small or oddly laid out ones, and those of the portable set, in the `gemm`
+//! crate. Which one runs is decided by sizes and strides of the whole product, and the blocked one adds up every element of C in an order that
+//! depends on k alone.
 
-/// `c[i, j] = beta * c[i, j] + alpha * sum over l of a[i, l] * b[l, j]` on the calling thread, for i below m, j below n and l below k. `rsa` and
-/// `csa` are the strides of a along i and l, in elements, and so on; they may be 0 or negative in the operands. `beta == 0` does not
-/// read c.
+pub(crate) mod blocked;
+mod pack;
+#[cfg(test)]
+mod tests;
+
+use crate::primitives::Primitives;
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
+/// Sizes, strides (rows, columns; in elements) and factors of a product: A is m by k, B is k by n, C is m by n.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Product {
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// Columns of A, rows of B.
+    pub k: usize,
+    /// Strides of A.
+    pub a: [isize; 2],
+    /// Strides of B.
+    pub b: [isize; 2],
+    /// Strides of C.
+    pub c: [isize; 2],
+    /// Factor of the product.
+    pub alpha: f32,
+    /// Factor of C; 0 does not read it.
+    pub beta: f32,
+}
+
+/// The type of the kernels behind [`Product::run`].
+pub(crate) type ProductFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *mut f32, *mut f32);
+
+thread_local! {
+    /// Packed blocks of the operands; allocated by a thread's first product.
+    static SPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Product {
+    /// The same product as `C^T = B^T A^T`.
+    #[must_use]
+    fn turned(self) -> Product {
+        let Product { m, n, k, a: [ra, ca], b: [rb, cb], c: [rc, cc], alpha, beta } = self;
+        Product { m: n, n: m, k, a: [cb, rb], b: [ca, ra], c: [cc, rc], alpha, beta }
+    }
+
+    /// Whether packing pays.
+    fn packs(&self) -> bool {
+        self.c[1] == 1 && self.m >= 4 && self.n >= 8 && self.k >= 4
+    }
+
+    /// Computes it on the calling thread.
+    ///
+    /// # Safety
+    /// Every element named is readable, those of c are writable and distinct, and c does not overlap a or b.
+    pub unsafe fn run(&self, set: &Primitives, a: *const f32, b: *const f32, c: *mut f32) {
+        let turned = self.turned();
+        let (product, a, b) = if !self.packs() && turned.packs() { (turned, b, a) } else { (*self, a, b) };
+        if !product.packs() || set.name() == "portable" {
+            // Safety: the caller's.
+            return unsafe { product.library(a, b, c) };
+        }
+        SPACE.with_borrow_mut(|space| {
+            if space.is_empty() {
+                space.resize(blocked::SPACE, 0.0);
+            }
+            // Safety: the caller's; `space` holds what the kernel needs.
+            unsafe { (set.product())(&raw const product, a, b, c, space.as_mut_ptr()) }
+        });
+    }
+
+    /// Computes it with the `gemm` crate.
+    ///
+    /// # Safety
+    /// As [`Product::run`].
+    pub unsafe fn library(&self, a: *const f32, b: *const f32, c: *mut f32) {
+        let Product { m, n, k, a: [ra, ca], b: [rb, cb], c: [rc, cc], alpha, beta } = *self;
+        let serial = gemm::Parallelism::None;
+        // Safety: the caller's.
+        unsafe { gemm::gemm(m, n, k, c, cc, rc, beta != 0.0, a, ca, ra, b, cb, rb, beta, alpha, false, false, false, serial) }
+    }
+}
+
+/// `c[i, j] = beta * c[i, j] + alpha * sum over l of a[i, l] * b[l, j]` on the calling thread with the best instruction set, for i below m, j below
+/// n and l below k. `rsa` and `csa` are the strides of a along i and l, in elements, and so on; they may be 0 or negative in the operands.
+/// `beta == 0` does not read c.
 ///
 /// # Safety
-/// Every element named is readable, those of c are writable and distinct, and c does not overlap a or b.
+/// As [`Product::run`].
 pub unsafe fn gemm(
     m: usize,
     n: usize,
@@ -22,7 +109,9 @@ pub unsafe fn gemm(
     rsc: isize,
     csc: isize,
 ) {
-    let serial = gemm::Parallelism::None;
+    static BEST: OnceLock<&'static Primitives> = OnceLock::new();
+    let set = BEST.get_or_init(|| Primitives::all().next().unwrap_or_else(|| unreachable!("a fault in ogive: no portable set")));
+    let product = Product { m, n, k, a: [rsa, csa], b: [rsb, csb], c: [rsc, csc], alpha, beta };
     // Safety: the caller's.
-    unsafe { gemm::gemm(m, n, k, c, csc, rsc, beta != 0.0, a, csa, rsa, b, csb, rsb, beta, alpha, false, false, false, serial) }
+    unsafe { product.run(set, a, b, c) }
 }

@@ -5,6 +5,7 @@ use super::simd::Simd;
 use super::simd::portable::Portable;
 use super::{fused, lane, layout, random, reduce};
 use crate::attention::{self, AttendShape, GradShape};
+use crate::gemm::{Product, blocked};
 
 macro_rules! entries {
     ($($(#[$doc:meta])* $name:ident [$($decl:tt)*] [$($use:tt)*] ($($a:ident: $t:ty),*) $(-> $r:ty)? = $kernel:path;)*) => {
@@ -47,6 +48,7 @@ entries! {
     choose3 [L: Lane, const SC: bool, const SA: bool, const SB: bool] [L, SC, SA, SB]
         (n: usize, dst: *mut u8, c: *const u8, a: *const u8, b: *const u8) = lane::choose3;
     accumulate [O: Op2] [O] (n: usize, dst: *mut u8, a: *const u8) = layout::accumulate;
+    product [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) = blocked::product;
     attend [] [] (shape: *const AttendShape, block: usize, q: *const f32, k: *const f32, v: *const f32, mix: *mut f32, lse: *mut f32,
         scratch: *mut f32) = attention::attend_kernel;
     attend_grad [] [] (shape: *const GradShape, q: *const f32, k: *const f32, v: *const f32, mix: *const f32, lse: *const f32,
@@ -68,7 +70,7 @@ entries! {
     stream_copy [] [] (n: usize, dst: *mut f32, a: *const f32) = layout::stream;
     load_strided [T: Copy] [T] (n: usize, dst: *mut T, a: *const T, stride: isize) = layout::load_strided;
     store_strided [T: Copy] [T] (n: usize, dst: *mut T, a: *const T, stride: isize) = layout::store_strided;
-    transpose [T: Copy] [T] (rows: usize, columns: usize, dst: *mut T, dst_stride: isize, a: *const T, a_stride: isize) = layout::transpose;
+    transposed_copy [T: Copy] [T] (rows: usize, columns: usize, dst: *mut T, dst_stride: isize, a: *const T, a_stride: isize) = layout::transpose;
     iota [] [] (n: usize, dst: *mut i32, start: *const i32) = layout::iota;
     random [const NORMAL: bool] [NORMAL] (n: usize, dst: *mut f32, key: *const random::RandomKey, first: u64) = random::random;
     adamw [] [] (n: usize, p: *mut f32, m: *mut f32, v: *mut f32, g: *const f32, rule: *const fused::AdamW) = fused::adamw;

@@ -34,6 +34,7 @@ pub use random::RandomKey;
 pub use table::Three;
 
 use crate::attention::{AttendFn, AttendGradFn};
+use crate::gemm::ProductFn;
 use ogive_graph::{DType, Distribution, MapFn, ReduceFn};
 use simd::portable::Portable;
 
@@ -59,6 +60,7 @@ pub struct Primitives {
     accumulate: fn(ReduceFn, DType) -> Option<*const u8>,
     three: fn(Three, [bool; 3]) -> *const u8,
     fixed: fn(table::Fixed) -> *const u8,
+    product: fn() -> *const u8,
     attend: fn() -> *const u8,
     attend_grad: fn() -> *const u8,
 }
@@ -73,6 +75,7 @@ macro_rules! set {
             accumulate: table::accumulate::<$isa>,
             three: table::three::<$isa>,
             fixed: table::fixed::<$isa>,
+            product: <$isa as entry::Isa>::product,
             attend: <$isa as entry::Isa>::attend,
             attend_grad: <$isa as entry::Isa>::attend_grad,
         }
@@ -245,6 +248,11 @@ impl Primitives {
     /// of `ogive_runtime::rng` bit for bit; normal ones have the same words, evaluated in f32.
     pub fn random(&self, distribution: Distribution) -> Primitive {
         self.fixed("random", table::Fixed::Random(distribution))
+    }
+
+    pub(crate) fn product(&self) -> ProductFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, ProductFn>((self.product)()) }
     }
 
     pub(crate) fn attend(&self) -> AttendFn {

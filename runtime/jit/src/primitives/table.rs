@@ -303,7 +303,7 @@ pub(super) fn fixed<I: Isa>(which: Fixed) -> *const u8 {
         Fixed::Stream => I::stream_copy(),
         Fixed::LoadStrided(dtype) => sized!(dtype, load_strided),
         Fixed::StoreStrided(dtype) => sized!(dtype, store_strided),
-        Fixed::Transpose(dtype) => sized!(dtype, transpose),
+        Fixed::Transpose(dtype) => sized!(dtype, transposed_copy),
         Fixed::Iota => I::iota(),
         Fixed::Random(Distribution::Uniform) => I::random::<false>(),
         Fixed::Random(Distribution::Normal) => I::random::<true>(),

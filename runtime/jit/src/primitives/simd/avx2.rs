@@ -269,6 +269,29 @@ impl Simd for Avx2 {
         unsafe { Pair(_mm256_castsi256_ps(a.0), _mm256_castsi256_ps(a.1)) }
     }
     #[inline(always)]
+    unsafe fn transpose(r: [Pair<__m256>; 16]) -> [Pair<__m256>; 16] {
+        unsafe {
+            let mut out = r;
+            let mut j = 0;
+            while j < 2 {
+                let (mut top, mut low) = ([_mm256_setzero_ps(); 8], [_mm256_setzero_ps(); 8]);
+                let mut i = 0;
+                while i < 8 {
+                    (top[i], low[i]) = if j == 0 { (r[i].0, r[i + 8].0) } else { (r[i].1, r[i + 8].1) };
+                    i += 1;
+                }
+                let (top, low) = (transpose8(top), transpose8(low));
+                i = 0;
+                while i < 8 {
+                    out[8 * j + i] = Pair(top[i], low[i]);
+                    i += 1;
+                }
+                j += 1;
+            }
+            out
+        }
+    }
+    #[inline(always)]
     unsafe fn sum(a: Pair<__m256>) -> f32 {
         unsafe { sum8(_mm256_add_ps(a.0, a.1)) }
     }
@@ -282,5 +305,30 @@ unsafe fn wide8(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
         let high = _mm256_blend_epi32::<0xAA>(_mm256_srli_epi64::<32>(even), odd);
         let low = _mm256_blend_epi32::<0xAA>(even, _mm256_slli_epi64::<32>(odd));
         (high, low)
+    }
+}
+
+#[inline(always)]
+unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
+    unsafe {
+        let mut u = r;
+        let mut g = 0;
+        while g < 8 {
+            let (a, b) = (_mm256_unpacklo_ps(r[g], r[g + 1]), _mm256_unpackhi_ps(r[g], r[g + 1]));
+            let (c, d) = (_mm256_unpacklo_ps(r[g + 2], r[g + 3]), _mm256_unpackhi_ps(r[g + 2], r[g + 3]));
+            u[g] = _mm256_shuffle_ps::<0x44>(a, c);
+            u[g + 1] = _mm256_shuffle_ps::<0xEE>(a, c);
+            u[g + 2] = _mm256_shuffle_ps::<0x44>(b, d);
+            u[g + 3] = _mm256_shuffle_ps::<0xEE>(b, d);
+            g += 4;
+        }
+        let mut out = r;
+        let mut j = 0;
+        while j < 4 {
+            out[j] = _mm256_permute2f128_ps::<0x20>(u[j], u[4 + j]);
+            out[4 + j] = _mm256_permute2f128_ps::<0x31>(u[j], u[4 + j]);
+            j += 1;
+        }
+        out
     }
 }

@@ -253,4 +253,47 @@ impl Simd for Avx512 {
             super::avx2::sum8(h)
         }
     }
+
+    #[inline(always)]
+    unsafe fn transpose(r: [__m512; 16]) -> [__m512; 16] {
+        unsafe {
+            // Pairs of rows, then fours: vector 4g + j holds, in quarter q, column 4q + j of rows 4g to 4g + 3.
+            let mut u = r;
+            let mut g = 0;
+            while g < 16 {
+                let (a, b) = (_mm512_unpacklo_ps(r[g], r[g + 1]), _mm512_unpackhi_ps(r[g], r[g + 1]));
+                let (c, d) = (_mm512_unpacklo_ps(r[g + 2], r[g + 3]), _mm512_unpackhi_ps(r[g + 2], r[g + 3]));
+                u[g] = lower(a, c);
+                u[g + 1] = upper(a, c);
+                u[g + 2] = lower(b, d);
+                u[g + 3] = upper(b, d);
+                g += 4;
+            }
+            // The four-by-four matrix of quarters.
+            let mut out = r;
+            let mut j = 0;
+            while j < 4 {
+                let a = _mm512_shuffle_f32x4::<0x88>(u[j], u[4 + j]);
+                let b = _mm512_shuffle_f32x4::<0xDD>(u[j], u[4 + j]);
+                let c = _mm512_shuffle_f32x4::<0x88>(u[8 + j], u[12 + j]);
+                let d = _mm512_shuffle_f32x4::<0xDD>(u[8 + j], u[12 + j]);
+                out[j] = _mm512_shuffle_f32x4::<0x88>(a, c);
+                out[4 + j] = _mm512_shuffle_f32x4::<0x88>(b, d);
+                out[8 + j] = _mm512_shuffle_f32x4::<0xDD>(a, c);
+                out[12 + j] = _mm512_shuffle_f32x4::<0xDD>(b, d);
+                j += 1;
+            }
+            out
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn lower(a: __m512, b: __m512) -> __m512 {
+    unsafe { _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))) }
+}
+
+#[inline(always)]
+unsafe fn upper(a: __m512, b: __m512) -> __m512 {
+    unsafe { _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))) }
 }

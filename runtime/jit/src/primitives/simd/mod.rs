@@ -98,6 +98,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn bits_of(a: Self::F) -> Self::I;
     unsafe fn of_bits(a: Self::I) -> Self::F;
 
+    /// Lane j of vector i becomes lane i of vector j.
+    unsafe fn transpose(rows: [Self::F; LANES]) -> [Self::F; LANES];
     /// Sum of the lanes: halves are added to halves, 16 to 8 to 4 to 2 to 1.
     unsafe fn sum(a: Self::F) -> f32;
 }

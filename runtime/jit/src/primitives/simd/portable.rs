@@ -171,6 +171,10 @@ impl Simd for Portable {
         (std::array::from_fn(|i| ((wide(i) >> 32) as u32).cast_signed()), std::array::from_fn(|i| (wide(i) as u32).cast_signed()))
     }
     #[inline(always)]
+    unsafe fn transpose(rows: [F; LANES]) -> [F; LANES] {
+        std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+    }
+    #[inline(always)]
     unsafe fn sum(a: F) -> f32 {
         let e: [f32; 8] = std::array::from_fn(|i| a[i] + a[i + 8]);
         let q: [f32; 4] = std::array::from_fn(|i| e[i] + e[i + 4]);

@@ -1,0 +1,200 @@
+//! A product in blocks: B in panels that stream from the second-level cache, a few rows of A in the first level, a tile of C in registers.
+//!
+//! For every block of [`DEPTH`] by [`WIDTH`] of B, packed once, and every `MR` rows of A, packed in turn: for every panel of B, the tile
+//! `C[MR, panel] += A B`. An element of C is the sum over blocks, in ascending order, of sums that run upwards within a block.
+
+use super::{Product, pack};
+use crate::primitives::simd::{LANES, Simd};
+
+/// Most rows of B in a block.
+const DEPTH: usize = 256;
+/// Most columns of B in a block.
+const WIDTH: usize = 512;
+/// Distance of packed rows of A: not a multiple of a page, so that rows do not compete for the same lines of the cache.
+const ROW: usize = DEPTH + LANES;
+/// Most rows of A that are packed at a time.
+const ROWS: usize = 12;
+/// f32s of space that [`product`] needs.
+pub(crate) const SPACE: usize = DEPTH * WIDTH + ROWS * ROW + LANES;
+
+/// See [`Product::run`]; C has contiguous rows.
+///
+/// # Safety
+/// As [`Product::run`]; the CPU has the features of `S`; `space` holds [`SPACE`] f32s.
+#[inline(always)]
+pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) {
+    unsafe {
+        let p = &*product;
+        let space = space.wrapping_add(space.align_offset(64).min(LANES - 1));
+        if S::REGISTERS >= 32 {
+            blocks::<S, 12, 2>(p, a, b, c, space);
+        } else {
+            blocks::<S, 6, 1>(p, a, b, c, space);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) {
+    unsafe {
+        let (packed_b, packed_a) = (space, space.add(DEPTH * WIDTH));
+        let panel = NV * LANES;
+        if p.k == 0 {
+            return scale(p, c);
+        }
+        // Blocks of about equal depth.
+        let depth = p.k.div_ceil(p.k.div_ceil(DEPTH));
+        let mut j = 0;
+        while j < p.n {
+            let columns = (p.n - j).min(WIDTH);
+            let mut l = 0;
+            while l < p.k {
+                let k = (p.k - l).min(depth);
+                let beta = if l == 0 { p.beta } else { 1.0 };
+                pack::columns::<S>(k, columns, panel, b.offset(l as isize * p.b[0] + j as isize * p.b[1]), p.b, packed_b);
+                let mut i = 0;
+                while i < p.m {
+                    let rows = (p.m - i).min(MR);
+                    let a = a.offset(i as isize * p.a[0] + l as isize * p.a[1]);
+                    let tiles =
+                        Tiles { rows, columns, k, alpha: p.alpha, beta, c: c.offset(i as isize * p.c[0] + j as isize), row: p.c[0] };
+                    if p.a[1] == 1 {
+                        pack::rows::<S>(rows, k, a, p.a[0], packed_a, ROW);
+                        tiles.run::<S, MR, NV, ROW, 1>(packed_a, packed_b);
+                    } else {
+                        pack::turned_rows::<S>(rows, k, a, p.a, packed_a, MR);
+                        tiles.run::<S, MR, NV, 1, MR>(packed_a, packed_b);
+                    }
+                    i += MR;
+                }
+                l += k;
+            }
+            j += WIDTH;
+        }
+    }
+}
+
+/// `C = beta C`.
+#[inline(always)]
+unsafe fn scale(p: &Product, c: *mut f32) {
+    unsafe {
+        for i in 0..p.m {
+            for j in 0..p.n {
+                let at = c.offset(i as isize * p.c[0] + j as isize);
+                *at = if p.beta == 0.0 { 0.0 } else { *at * p.beta };
+            }
+        }
+    }
+}
+
+/// A few rows of C.
+struct Tiles {
+    rows: usize,
+    columns: usize,
+    k: usize,
+    alpha: f32,
+    beta: f32,
+    c: *mut f32,
+    row: isize,
+}
+
+impl Tiles {
+    /// All panels, `MR` rows or what is left: element (i, l) of A is at `i * RA + l * CA`.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const MR: usize, const NV: usize, const RA: usize, const CA: usize>(&self, a: *const f32, b: *const f32) {
+        unsafe {
+            if self.rows == MR {
+                return self.panels::<S, MR, NV, RA, CA>(0, a, b);
+            }
+            let mut i = 0;
+            while i < self.rows {
+                let a = a.add(i * RA);
+                match self.rows - i {
+                    8.. if MR > 8 => {
+                        self.panels::<S, 8, NV, RA, CA>(i, a, b);
+                        i += 8;
+                    }
+                    4.. => {
+                        self.panels::<S, 4, NV, RA, CA>(i, a, b);
+                        i += 4;
+                    }
+                    2.. => {
+                        self.panels::<S, 2, NV, RA, CA>(i, a, b);
+                        i += 2;
+                    }
+                    _ => {
+                        self.panels::<S, 1, NV, RA, CA>(i, a, b);
+                        i += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn panels<S: Simd, const MR: usize, const NV: usize, const RA: usize, const CA: usize>(
+        &self,
+        i: usize,
+        a: *const f32,
+        b: *const f32,
+    ) {
+        unsafe {
+            let panel = NV * LANES;
+            let mut j = 0;
+            while j < self.columns {
+                let c = self.c.offset(i as isize * self.row + j as isize);
+                let b = b.add(j * self.k);
+                let columns = (self.columns - j).min(panel);
+                if NV == 2 && columns <= LANES {
+                    self.tile::<S, MR, 1, RA, CA>(a, b, panel, c, columns);
+                } else {
+                    self.tile::<S, MR, NV, RA, CA>(a, b, panel, c, columns);
+                }
+                j += panel;
+            }
+        }
+    }
+
+    /// `MR` rows and `NV` vectors of C, of which the first `columns` columns exist.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RA: usize, const CA: usize>(
+        &self,
+        a: *const f32,
+        b: *const f32,
+        panel: usize,
+        c: *mut f32,
+        columns: usize,
+    ) {
+        unsafe {
+            let mut acc = [[S::splat(0.0); NV]; MR];
+            let (mut a, mut b) = (a, b);
+            for _ in 0..self.k {
+                let mut line = [S::splat(0.0); NV];
+                for (v, x) in line.iter_mut().enumerate() {
+                    *x = S::load(b.add(v * LANES));
+                }
+                for (r, row) in acc.iter_mut().enumerate() {
+                    let x = S::splat(*a.add(r * RA));
+                    for (acc, &y) in row.iter_mut().zip(&line) {
+                        *acc = S::fma(x, y, *acc);
+                    }
+                }
+                a = a.wrapping_add(CA);
+                b = b.wrapping_add(panel);
+            }
+            let (alpha, beta) = (S::splat(self.alpha), S::splat(self.beta));
+            for (r, row) in acc.iter().enumerate() {
+                for (v, &x) in row.iter().enumerate() {
+                    let at = c.offset(r as isize * self.row).add(v * LANES);
+                    let n = columns - v * LANES;
+                    let x = S::mul(alpha, x);
+                    if n >= LANES {
+                        S::store(at, if self.beta == 0.0 { x } else { S::fma(beta, S::load(at), x) });
+                    } else {
+                        S::store_tail(at, n, if self.beta == 0.0 { x } else { S::fma(beta, S::load_tail(at, n), x) });
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The blocked product against f64 and against the `gemm` crate.
+
+use super::*;
+
+/// A matrix at some place of a larger vector, with one of four layouts.
+struct Placed {
+    cells: Vec<f32>,
+    strides: [isize; 2],
+    start: usize,
+}
+
+fn placed(rows: usize, columns: usize, layout: usize, seed: u32) -> Placed {
+    let (r, c) = (rows as isize, columns as isize);
+    let strides = [[c, 1], [c + 5, 1], [1, r + 2], [2 * c + 1, 2]][layout];
+    let len = (rows.max(1) * strides[0] as usize).max(columns.max(1) * strides[1] as usize) + rows + 2 * columns + 3;
+    let mut state = seed;
+    let cells = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    });
+    Placed { cells: cells.take(len).collect(), strides, start: 3 }
+}
+
+impl Placed {
+    fn index(&self, i: usize, j: usize) -> usize {
+        self.start + (i as isize * self.strides[0] + j as isize * self.strides[1]) as usize
+    }
+}
+
+fn check(set: &Primitives, m: usize, n: usize, k: usize, layouts: [usize; 3], alpha: f32, beta: f32) {
+    let (a, b) = (placed(m, k, layouts[0], 1), placed(k, n, layouts[1], 2));
+    let mut c = placed(m, n, layouts[2], 3);
+    if beta == 0.0 {
+        // Must not be read.
+        for i in 0..m {
+            for j in 0..n {
+                let at = c.index(i, j);
+                c.cells[at] = f32::NAN;
+            }
+        }
+    }
+    let mut expected: Vec<f64> = c.cells.iter().map(|&x| f64::from(x)).collect();
+    let mut inside = vec![false; expected.len()];
+    for i in 0..m {
+        for j in 0..n {
+            let sum: f64 = (0..k).map(|l| f64::from(a.cells[a.index(i, l)]) * f64::from(b.cells[b.index(l, j)])).sum();
+            let at = c.index(i, j);
+            inside[at] = true;
+            expected[at] = f64::from(alpha) * sum + if beta == 0.0 { 0.0 } else { f64::from(beta) * expected[at] };
+        }
+    }
+    let product = Product { m, n, k, a: a.strides, b: b.strides, c: c.strides, alpha, beta };
+    // Safety: the matrices hold what the strides name.
+    unsafe {
+        let (a, b) = (a.cells.as_ptr().add(a.start), b.cells.as_ptr().add(b.start));
+        product.run(set, a, b, c.cells.as_mut_ptr().add(c.start));
+    }
+    for (at, (&x, &y)) in c.cells.iter().zip(&expected).enumerate() {
+        let tolerance = if inside[at] { 2e-6 * (k as f64 + 1.0).sqrt() * 4.0 } else { 0.0 };
+        assert!((f64::from(x) - y).abs() <= tolerance, "{} {m}x{n}x{k} {layouts:?} at {at}: {x}, not {y}", set.name());
+    }
+}
+
+#[test]
+fn products_of_every_size_agree_with_f64() {
+    for set in Primitives::all() {
+        for m in [1, 3, 4, 12, 13, 31, 100] {
+            for n in [1, 8, 16, 17, 33, 47, 70] {
+                for k in [0, 1, 4, 16, 37, 300] {
+                    check(set, m, n, k, [0, 0, 0], 1.0, 0.0);
+                }
+            }
+        }
+        check(set, 25, 1100, 520, [0, 0, 0], 1.0, 0.0);
+    }
+}
+
+#[test]
+fn any_strides_and_factors_agree_with_f64() {
+    for set in Primitives::all() {
+        for layout in 0..64 {
+            let layouts = [layout % 4, layout / 4 % 4, layout / 16];
+            check(set, 29, 37, 50, layouts, 1.0, 0.0);
+            check(set, 29, 37, 270, layouts, -0.5, 1.0);
+            check(set, 5, 8, 20, layouts, 2.0, 0.25);
+        }
+    }
+}
+
+#[test]
+fn rows_computed_apart_have_the_bits_of_rows_computed_together() {
+    let (m, n, k) = (100, 200, 600);
+    let (a, b) = (placed(m, k, 0, 1), placed(k, n, 0, 2));
+    for set in Primitives::all() {
+        let run = |first: usize, rows: usize, c: &mut [f32]| {
+            let product = Product { m: rows, n, k, a: a.strides, b: b.strides, c: [n as isize, 1], alpha: 1.0, beta: 0.0 };
+            // Safety: the matrices hold what the strides name.
+            unsafe { product.run(set, a.cells.as_ptr().add(a.index(first, 0)), b.cells.as_ptr().add(b.start), c.as_mut_ptr()) }
+        };
+        if set.name() == "portable" {
+            continue;
+        }
+        let mut whole = vec![0.0; m * n];
+        run(0, m, &mut whole);
+        for part in [4, 25, 50] {
+            let mut pieces = vec![0.0; m * n];
+            for first in (0..m).step_by(part) {
+                run(first, part, &mut pieces[first * n..]);
+            }
+            assert!(pieces == whole, "{} rows at a time on {}", part, set.name());
+        }
+    }
+}
+
+#[test]
+fn a_tile_turned_twice_is_itself() {
+    use crate::primitives::simd::{Simd, portable::Portable};
+    let rows: [[f32; 16]; 16] = std::array::from_fn(|i| std::array::from_fn(|j| (16 * i + j) as f32));
+    // Safety: the portable set runs everywhere.
+    let once = unsafe { Portable::transpose(rows) };
+    assert!((0..16).all(|i| (0..16).all(|j| once[i][j] == rows[j][i])));
+}
