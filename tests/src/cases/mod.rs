@@ -37,6 +37,8 @@ pub enum Class {
     Sum,
     /// Several of these in a row.
     Composite,
+    /// A whole layer.
+    Deep,
 }
 
 /// What is expected of the derivatives.

@@ -8,9 +8,10 @@ use ogive_runtime::Tensor;
 pub fn tolerance(class: Class) -> f64 {
     match class {
         Class::Exact => 0.0,
-        Class::Elementary => 2e-6,
-        Class::Sum => 5e-6,
-        Class::Composite => 2e-5,
+        Class::Elementary => 4e-7,
+        Class::Sum => 3e-6,
+        Class::Composite => 1.5e-5,
+        Class::Deep => 4e-5,
     }
 }
 

@@ -1,0 +1,90 @@
+//! Checking of specs that stand in files and pages.
+
+use std::path::{Path, PathBuf};
+
+use ogive_lang::elaborate::{self, Settings};
+use ogive_lang::syntax::Item;
+use ogive_lang::{Diagnostics, Loader, NoImports, Severity, Spec, render};
+
+/// A spec that was checked.
+pub struct Checked {
+    /// With its sources.
+    pub spec: Spec,
+    /// All that was found.
+    pub found: Diagnostics,
+}
+
+impl Checked {
+    /// Codes of errors, or of all where `warnings`, each once, in the order of finding.
+    pub fn codes(&self, warnings: bool) -> Vec<&'static str> {
+        let mut codes: Vec<&'static str> = Vec::new();
+        for d in self.found.list.iter().filter(|d| warnings || d.severity == Severity::Error) {
+            if !codes.contains(&d.code) {
+                codes.push(d.code);
+            }
+        }
+        codes
+    }
+
+    /// The drawing of all that was found.
+    pub fn drawn(&self) -> String {
+        let text = render::diagnostics(&self.found, &self.spec.sources, render::Style { width: 88, colour: false });
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Checks a text that imports nothing but the library: everything in it.
+pub fn check(text: &str) -> Checked {
+    check_with("spec.arch", text.to_owned(), &NoImports)
+}
+
+/// Checks a file with its imports.
+pub fn check_with(name: &str, text: String, loader: &dyn Loader) -> Checked {
+    let (spec, mut found) = Spec::load(name, text, loader);
+    for item in &spec.file(spec.root).items {
+        if let Item::Block(block) = item {
+            let (_, more) = elaborate::open_block(&spec, &block.name.name, &Settings::default());
+            more.list.into_iter().for_each(|d| found.push(d));
+        }
+    }
+    found.sort(&spec.sources);
+    Checked { spec, found }
+}
+
+/// The project's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// All files below a folder with an extension, sorted.
+pub fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == extension) {
+                all.push(path);
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+/// The texts of a page's fences of one kind.
+pub fn fences<'t>(page: &'t str, kind: &str) -> Vec<&'t str> {
+    let open = format!("```{kind}\n");
+    let mut found = Vec::new();
+    let mut rest = page;
+    while let Some(start) = rest.find(&open) {
+        let inner = &rest[start + open.len()..];
+        let end = inner.find("```").unwrap_or(inner.len());
+        found.push(&inner[..end]);
+        rest = &inner[end..];
+        rest = rest.strip_prefix("```").unwrap_or(rest);
+    }
+    found
+}
