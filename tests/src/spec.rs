@@ -88,3 +88,9 @@ pub fn fences<'t>(page: &'t str, kind: &str) -> Vec<&'t str> {
     }
     found
 }
+
+/// Codes that no spec alone can show: of files that are no specs, of the command line, of the machine.
+pub fn without_spec(code: &str) -> bool {
+    const CODES: &[&str] = &["arch::syntax::too_large", "arch::syntax::not_text"];
+    CODES.contains(&code) || ["arch::set::", "arch::plan::", "arch::device::"].iter().any(|family| code.starts_with(family))
+}

@@ -1,5 +1,7 @@
 //! Expressions: precedences over the flat chains of the grammar.
 
+use std::collections::BTreeMap;
+
 use super::{MAX_DEPTH, Pair, Reader, Rule, item, parts, tokens};
 use crate::codes::syntax as code;
 use crate::diag::Diagnostic;
@@ -76,6 +78,7 @@ impl Reader<'_> {
                         )
                         .help("write `a < b and b < c`"),
                     );
+                    return Tall { expr: Expr { kind: ExprKind::Error, span }, height: 1 };
                 }
                 if held < level || (held == POWER && level == POWER) {
                     break;
@@ -252,14 +255,14 @@ impl Reader<'_> {
                 callee = self.ident(&part);
             }
         }
-        self.check_labels(&args);
+        self.check_labels(&mut args);
         (Call { callee, args, span }, height)
     }
 
     /// Arguments of a call, an instance or a setting.
     pub(super) fn args(&mut self, pair: Pair<'_>) -> Vec<Arg> {
-        let args: Vec<Arg> = parts(pair).map(|p| self.arg(p)).collect();
-        self.check_labels(&args);
+        let mut args: Vec<Arg> = parts(pair).map(|p| self.arg(p)).collect();
+        self.check_labels(&mut args);
         args
     }
 
@@ -292,26 +295,30 @@ impl Reader<'_> {
         Ident { name, span }
     }
 
-    /// Labels occur once and after the arguments without labels.
-    pub(super) fn check_labels(&mut self, args: &[Arg]) {
-        let mut seen = std::collections::BTreeMap::new();
-        for arg in args {
-            match &arg.label {
-                Some(label) => {
-                    if let Some(before) = seen.insert(label.name.as_str(), label.span) {
-                        let message = format!("`{}` is given twice", label.name);
-                        let diagnostic = Diagnostic::error(code::DUPLICATE_LABEL, message, label.span, "given again here");
-                        self.out.push(diagnostic.label(before, "given here").help("keep one of the two"));
-                    }
+    /// Labels occur once and after the arguments without labels; what is given again is reported and left out.
+    pub(super) fn check_labels(&mut self, args: &mut Vec<Arg>) {
+        let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+        args.retain(|arg| match &arg.label {
+            Some(label) => match seen.get(&label.name) {
+                Some(before) => {
+                    let message = format!("`{}` is given twice", label.name);
+                    let diagnostic = Diagnostic::error(code::DUPLICATE_LABEL, message, label.span, "given again here");
+                    self.out.push(diagnostic.label(*before, "given here").help("keep one of the two"));
+                    false
                 }
-                None if !seen.is_empty() => {
-                    let message = "an argument without a label follows a labelled one";
-                    let diagnostic = Diagnostic::error(code::POSITIONAL_AFTER_LABEL, message, arg.value.span, "has no label");
-                    self.out.push(diagnostic.help("move it before the labelled arguments or give it its label"));
+                None => {
+                    seen.insert(label.name.clone(), label.span);
+                    true
                 }
-                None => {}
+            },
+            None if !seen.is_empty() => {
+                let message = "an argument without a label follows a labelled one";
+                let diagnostic = Diagnostic::error(code::POSITIONAL_AFTER_LABEL, message, arg.value.span, "has no label");
+                self.out.push(diagnostic.help("move it before the labelled arguments or give it its label"));
+                true
             }
-        }
+            None => true,
+        });
     }
 }
 

@@ -234,8 +234,8 @@ impl Reader<'_> {
         if lists.is_empty() {
             return Some(Expr { kind: ExprKind::Name(vec![callee]), span });
         }
-        let args: Vec<Arg> = lists.into_iter().flat_map(parts).map(|p| self.arg(p)).collect();
-        self.check_labels(&args);
+        let mut args: Vec<Arg> = lists.into_iter().flat_map(parts).map(|p| self.arg(p)).collect();
+        self.check_labels(&mut args);
         Some(Expr { kind: ExprKind::Call(Call { callee, args, span }), span })
     }
 
