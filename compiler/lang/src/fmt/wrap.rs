@@ -188,7 +188,9 @@ impl Writer {
         let widest = nodes.iter().filter(|n| matches!(n, Node::Group { inner, .. } if !inner.is_empty())).map(Node::width).max();
         let loosest = nodes.iter().filter_map(Node::level).min();
         match (loosest, widest) {
-            (Some(level), widest) if widest.is_none_or(|w| 2 * w < flat(nodes)) => self.operators(nodes, level, indent),
+            (Some(level), widest) if widest.is_none_or(|w| w * if level == 0 { 4 } else { 2 } < flat(nodes)) => {
+                self.operators(nodes, level, indent)
+            }
             _ => self.groups(nodes, indent),
         }
     }
