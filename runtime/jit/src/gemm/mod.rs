@@ -1,8 +1,8 @@
 //! Matrix products `C = beta C + alpha A B` on raw pointers with any strides.
 //!
-//! Products of some size run in `blocked`, on packed operands; small or oddly laid out ones, and those of the portable set, in the `gemm`
-//! crate. Which one runs is decided by sizes and strides of the whole product, and the blocked one adds up every element of C in an order that
-//! depends on k alone.
+//! Products run in `blocked`, on packed operands, which adds up every element of C in an order that depends on k alone. The `gemm` crate, which
+//! reads C less often and chooses its own instructions, takes deep products of the widest set, thin or oddly laid out ones, and those of the
+//! portable set.
 
 pub(crate) mod blocked;
 mod pack;
@@ -37,6 +37,9 @@ pub struct Product {
 /// The type of the kernels behind [`Product::run`].
 pub(crate) type ProductFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *mut f32, *mut f32);
 
+/// Beyond this k, the crate is the faster one with AVX-512.
+const DEEP: usize = 512;
+
 thread_local! {
     /// Packed blocks of the operands; allocated by a thread's first product.
     static SPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -62,7 +65,8 @@ impl Product {
     pub unsafe fn run(&self, set: &Primitives, a: *const f32, b: *const f32, c: *mut f32) {
         let turned = self.turned();
         let (product, a, b) = if !self.packs() && turned.packs() { (turned, b, a) } else { (*self, a, b) };
-        if !product.packs() || set.name() == "portable" {
+        let deep = set.name() == "avx512" && product.k > DEEP;
+        if deep || !product.packs() || set.name() == "portable" {
             // Safety: the caller's.
             return unsafe { product.library(a, b, c) };
         }
