@@ -1,6 +1,6 @@
 //! A picture as SVG that stands alone: no scripts, no fonts to fetch; every box and line explains itself when pointed at.
 
-use super::layout::{HEAD, LABEL, LETTER, Layout, ROW, Rect, Route, footer, layout, shown, words};
+use super::layout::{HEAD, LABEL, Layout, ROW, Rect, Route, footer, layout, shown, words};
 use super::{Group, Kind, Picture, Side, bytes, escaped};
 use std::fmt::Write;
 
@@ -158,14 +158,9 @@ fn label(out: &mut String, picture: &Picture, route: &Route) {
     let Some(&(x, y)) = route.points.first() else { return };
     let words = words(edge);
     let y = y + LABEL * route.step as f64;
-    let wide = words.chars().count() as f64 * LETTER * 0.9;
-    let _ = writeln!(
-        out,
-        "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{wide:.1}\" height=\"12\" fill=\"#ffffff\" fill-opacity=\"0.85\"/>",
-        x + 4.0,
-        y + 3.0
-    );
-    text(out, x + 5.0, y + 12.5, "font-size=\"9.5\" fill=\"#424a53\"", &words);
+    // A white rim keeps it readable where lines pass behind.
+    let style = "font-size=\"9.5\" fill=\"#424a53\" stroke=\"#ffffff\" stroke-width=\"2\" stroke-linejoin=\"round\" paint-order=\"stroke\"";
+    text(out, x + 5.0, y + 12.5, style, &words);
 }
 
 fn text(out: &mut String, x: f64, y: f64, style: &str, words: &str) {
