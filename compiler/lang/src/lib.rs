@@ -1,5 +1,6 @@
 //! The `.arch` language: from text to a typed, instantiated program and from there to a graph.
 
+pub mod check;
 pub mod codes;
 pub mod diag;
 pub mod elaborate;

@@ -88,12 +88,12 @@ const FORMS: &[Form] = &[
 ];
 
 /// Whether the language itself knows a function of that name.
-pub fn is_builtin(name: &str) -> bool {
+pub(crate) fn is_builtin(name: &str) -> bool {
     FORMS.iter().any(|f| f.name == name)
 }
 
 /// Names of all functions that the language itself knows.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FORMS.iter().map(|f| f.name)
 }
 

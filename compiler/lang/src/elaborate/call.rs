@@ -3,7 +3,7 @@
 use super::body::{Body, Eval};
 use super::context::Draft;
 use super::expr::short;
-use super::table::{self, Entry};
+use super::table::Entry;
 use super::value::{Const, Val};
 use crate::codes;
 use crate::diag::Diagnostic;
@@ -820,9 +820,4 @@ impl<'a> Eval<'_, 'a> {
         self.cx.report(error.help("make the first output like the first input: rename, sum, or add a dim to the start value"));
         false
     }
-}
-
-/// Bare names of an argument, for messages.
-pub(crate) fn bare(expr: &Expr) -> Option<&Ident> {
-    table::names(expr).first().copied().filter(|_| matches!(expr.kind, ExprKind::Name(_)))
 }

@@ -221,7 +221,8 @@ impl<'a> Eval<'_, 'a> {
         }
         known.sort_unstable();
         known.extend(self.cx.items.constant_names(self.body.file));
-        let mut error = Diagnostic::error(codes::name::UNKNOWN, message, name.span, "not known");
+        let code = if self.body.objective.is_some() { codes::tap::UNKNOWN } else { codes::name::UNKNOWN };
+        let mut error = Diagnostic::error(code, message, name.span, "not known");
         if let Some(near) = crate::suggest::nearest(&name.name, known.iter().copied()) {
             error = error.help(format!("did you mean `{near}`?"));
         } else if self.body.objective.is_some() {

@@ -7,8 +7,10 @@ mod body;
 mod builtins;
 mod call;
 mod context;
+mod declarations;
 mod dims;
 mod equations;
+mod experiment;
 mod expr;
 mod finish;
 mod index;
@@ -20,5 +22,7 @@ pub mod settings;
 mod table;
 mod value;
 
+pub use declarations::declarations;
+pub use experiment::{experiment, sweep};
 pub use root::{block, block_for_tensors, open_block};
 pub use settings::Settings;

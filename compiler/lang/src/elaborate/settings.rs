@@ -45,6 +45,18 @@ impl<'a> Keys<'a> {
         dims.chain(ports.map(|p| p.name.name.as_str())).chain(self.constants.iter().copied()).collect()
     }
 
+    /// Whether a key takes a value, with what it needs where not; `None` for a key that is not one of these.
+    pub(crate) fn takes(&self, key: &str, text: &str) -> Option<Result<(), String>> {
+        if self.block.dims.iter().any(|d| d.name.name == key) {
+            return Some(size(text).map(drop).ok_or_else(|| "a whole number from 1 to 2^40".into()));
+        }
+        let port = self.block.inputs.iter().find(|p| p.name.name == key && !matches!(p.ty, PortType::Tensor(_)));
+        if let Some(port) = port {
+            return Some(constant(&port.ty, text).map(drop));
+        }
+        self.constants.contains(&key).then(|| free(text).map(drop).ok_or_else(|| "a number".into()))
+    }
+
     /// Reads all settings, less those whose index is in `skip`; `None` where one does not fit (reported).
     pub(crate) fn read(&self, settings: &Settings, cx: &mut Cx<'_>, skip: &[usize]) -> Option<Preset> {
         let at = Span { file: self.block.header.file, ..self.block.header };
