@@ -101,3 +101,249 @@ fn models_have_the_parameters_that_their_text_says_and_lower() {
     }
     assert!(counted >= 14, "{counted} models say how many parameters they have");
 }
+
+/// Loss and metrics are scalars, the graph verifies, training and evaluation have the same parameters.
+#[test]
+fn every_experiment_of_the_specs_elaborates_and_lowers() {
+    let mut seen = 0;
+    for path in specs() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (spec, _) = Spec::load(&path.to_string_lossy(), text, &Folder);
+        for item in &spec.file(spec.root).items {
+            let Item::Experiment(experiment) = item else { continue };
+            seen += 1;
+            let mut names = Vec::new();
+            for training in [true, false] {
+                let settings = Settings { training, ..Settings::default() };
+                let (found, out) = elaborate::experiment(&spec, &experiment.name.name, &settings);
+                let found = found.unwrap_or_else(|| panic!("{}\n{}", path.display(), shown(&spec, &out)));
+                let lowered = lower::experiment(&found, &lower::Options { batch: Some(3), ..lower::Options::default() });
+                if let Err(errors) = ogive_graph::verify::verify(&lowered.graph) {
+                    panic!("{}: {:?}\n{}", path.display(), errors, ogive_graph::text::print(&lowered.graph));
+                }
+                assert_eq!(lowered.outputs[0].name, "loss");
+                assert!(lowered.outputs.iter().all(|o| o.dims.is_empty()));
+                let inputs: Vec<&str> = lowered.inputs.iter().map(|i| i.name.as_str()).collect();
+                assert_eq!(inputs, ["tokens", "next.tokens"]);
+                assert_eq!(lowered.inputs[1].dims.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["batch", "seq"]);
+                assert_eq!(lowered.inputs[1].dims[0].size, 3);
+                names.push(lowered.params.iter().map(|p| p.name.clone()).collect::<Vec<_>>());
+            }
+            assert_eq!(names[0], names[1]);
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+}
+
+#[test]
+fn specs_check_without_errors_or_warnings() {
+    let mut all = String::new();
+    for path in specs() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (spec, _) = Spec::load(&path.to_string_lossy(), text, &Folder);
+        let start = std::time::Instant::now();
+        let out = ogive_lang::check::check(&spec, &Settings::default());
+        assert!(start.elapsed().as_secs() < 5, "{} takes {:?}", path.display(), start.elapsed());
+        if !out.list.is_empty() {
+            all.push_str(&format!("{}\n{}", path.display(), shown(&spec, &out)));
+        }
+    }
+    assert!(all.is_empty(), "{all}");
+}
+
+fn program(text: &str, name: &str) -> (Spec, hir::Program) {
+    let spec = load(text);
+    let (program, out) = elaborate::block(&spec, name, &Settings::default());
+    let program = program.unwrap_or_else(|| panic!("{}", shown(&spec, &out)));
+    (spec, program)
+}
+
+fn params(program: &hir::Program) -> Vec<String> {
+    let listed = lower::listing(program).params;
+    let dims = |d: &[(String, Option<u64>)]| d.iter().map(|(n, s)| format!("{n} {}", s.unwrap_or(0))).collect::<Vec<_>>().join(", ");
+    listed.iter().map(|p| format!("{}: [{}]", p.name, dims(&p.dims))).collect()
+}
+
+#[test]
+fn stacked_blocks_have_a_depth_and_shared_ones_do_not() {
+    let text = "block f[m](x: [m]) -> y: [m] { param w: [m] y = x * w }
+        block pair[m](x: [m]) -> y: [m] { y = f(f(x)) }
+        model a[m = 4](x: [m]) -> y: [m] { y = stack 3 of pair(x) }
+        model b[m = 4](x: [m]) -> y: [m] { y = share 3 of pair(x) }
+        model c[m = 4](x: [m]) -> y: [m] { instance g = f(m: m) y = g(g(x)) }";
+    assert_eq!(params(&program(text, "a").1), ["pair.f.0.w: [depth 3, m 4]", "pair.f.1.w: [depth 3, m 4]"]);
+    assert_eq!(params(&program(text, "b").1), ["pair.f.0.w: [m 4]", "pair.f.1.w: [m 4]"]);
+    assert_eq!(params(&program(text, "c").1), ["g.w: [m 4]"]);
+}
+
+#[test]
+fn nested_stacks_have_a_depth_each() {
+    let text = "block f[m](x: [m]) -> y: [m] { param w: [m] ~ constant(depth) y = x * w }
+        block g[m](x: [m]) -> y: [m] { y = stack 2 of f(x) }
+        model a[m = 4](x: [m]) -> y: [m] { y = stack 3 of g(x) }";
+    let (_, a) = program(text, "a");
+    assert_eq!(params(&a), ["g.f.w: [depth 3, depth 2, m 4]"]);
+    let init = &a.instances.iter().find(|i| i.block == "f").unwrap().params[0].init;
+    assert_eq!(init.kind, hir::InitKind::Constant(6.0));
+    let lowered = lower::program(&a, &lower::Options::default());
+    assert!(ogive_graph::verify::verify(&lowered.graph).is_ok());
+}
+
+#[test]
+fn what_a_constant_if_leaves_out_has_no_parameters() {
+    let text = "block f[m](x: [m], bias: bool) -> y: [m] {
+          param w, b: [m]
+          with = x * w + b
+          y = if bias { with } else { x * w }
+        }
+        model a[m = 4](x: [m]) -> y: [m] { y = f(x, bias: false) }
+        model b[m = 4](x: [m]) -> y: [m] { y = f(x, bias: true) }";
+    assert_eq!(params(&program(text, "a").1), ["f.w: [m 4]"]);
+    assert_eq!(params(&program(text, "b").1), ["f.w: [m 4]", "f.b: [m 4]"]);
+}
+
+#[test]
+fn a_dim_of_the_caller_is_never_captured_by_a_callee() {
+    // v is lifted over a dim that the callee also has, under another meaning
+    let text = "block f[a, b](x: [a, b], v: [a]) -> y: [a] { y = sum(x, over: b) * v }
+        model m[a = 2, b = 3](x: [a, b], v: [a, b]) -> y: [a, b] { y = f(x, v) }";
+    let (_, m) = program(text, "m");
+    let lowered = lower::program(&m, &lower::Options::default());
+    assert!(ogive_graph::verify::verify(&lowered.graph).is_ok());
+    assert_eq!(lowered.outputs[0].dims.iter().map(|d| d.size).collect::<Vec<_>>(), [2, 3]);
+}
+
+#[test]
+fn a_start_value_without_the_batch_gets_it() {
+    let text = "block f[m](x: [m], c: [m]) -> y: [m] { y = x + c }
+        model a[m = 4](c: [m]) -> y: [m] { param start: [m] y = share 3 of f(start, c) }";
+    let (_, a) = program(text, "a");
+    let lowered = lower::program(&a, &lower::Options { batch: Some(2), ..lower::Options::default() });
+    assert!(ogive_graph::verify::verify(&lowered.graph).is_ok());
+    assert_eq!(lowered.outputs[0].dims.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["batch", "m"]);
+}
+
+#[test]
+fn sizes_come_from_tensors() {
+    let text = "block f[a, b = 2 * a](x: [a]) -> y: [b] { param w: [a, b] y = x @a w }";
+    let spec = load(text);
+    let shapes = [("x".to_string(), vec![5, 3]), ("w".to_string(), vec![3, 7])].into();
+    let (found, out) = elaborate::block_for_tensors(&spec, "f", &Settings::default(), &shapes);
+    let found = found.unwrap_or_else(|| panic!("{}", shown(&spec, &out)));
+    let lowered = lower::program(&found, &lower::Options::default());
+    assert_eq!(lowered.outputs[0].dims.iter().map(|d| (d.name.as_str(), d.size)).collect::<Vec<_>>(), [("batch", 5), ("b", 7)]);
+    let wrong = [("x".to_string(), vec![3]), ("w".to_string(), vec![4, 7])].into();
+    let (none, out) = elaborate::block_for_tensors(&spec, "f", &Settings::default(), &wrong);
+    assert!(none.is_none());
+    let message = &out.list[0].message;
+    assert!(message.contains("`w`") && message.contains("`x`") && message.contains('4') && message.contains('3'), "{message}");
+}
+
+#[test]
+fn settings_replace_dims_constants_and_options() {
+    let text = "const scale = 2
+        model a[m = 4, seq, vocab](tokens: [seq] in vocab, n: int = 1) -> y: [seq, vocab] {
+          param e: [vocab, m]
+          param o: [m, vocab]
+          y = (scale * n * e[tokens]) @m o
+        }
+        experiment e {
+          model a
+          data text(webster, context: 16)
+          loss cross_entropy(y, next(tokens), over: vocab)
+          optimizer adamw(lr: cosine(1e-3, warmup: 20))
+          budget steps: 10, batch: 4
+          claim validation.bits_per_byte < 2.5
+        }
+        sweep e { m in [8, 16] seed in [1, 2, 3] }";
+    let spec = load(text);
+    let pairs = [("m", "32"), ("n", "3"), ("scale", "5"), ("optimizer.lr", "0.5"), ("steps", "7"), ("data.context", "8")];
+    let set = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let settings = Settings { set, ..Settings::default() };
+    let (found, out) = elaborate::experiment(&spec, "e", &settings);
+    let found = found.unwrap_or_else(|| panic!("{}", shown(&spec, &out)));
+    let size = |name: &str| found.program.root().dims.iter().find(|(n, _)| n == name).and_then(|(_, a)| found.program.size_of(*a));
+    assert_eq!((size("m"), size("seq"), size("vocab")), (Some(32), Some(8), Some(256)));
+    assert_eq!((found.optimizer.lr.rate, found.optimizer.lr.warmup, found.budget.steps, found.data.context), (0.5, 20, 7, 8));
+    assert_eq!(found.claims.len(), 1);
+    let (points, _) = elaborate::sweep(&spec, "e", &Settings::default());
+    let points = points.unwrap();
+    assert_eq!(points.len(), 6);
+    assert_eq!(points[1].set, [("m".to_string(), "8".to_string()), ("seed".to_string(), "2".to_string())]);
+    let (none, out) =
+        elaborate::experiment(&spec, "e", &Settings { set: vec![("optimizer.rl".into(), "1".into())], ..Settings::default() });
+    assert!(none.is_none());
+    assert_eq!(out.list[0].code, "arch::set::unknown_key");
+    assert_eq!(out.list[0].help.as_deref(), Some("did you mean `optimizer.lr`?"));
+}
+
+/// Each text has exactly the errors that it names, all of them at once.
+#[test]
+fn all_independent_errors_are_reported() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "block f[a, b](x: [a], y: [b]) -> z: [a] { z = x + y  u = x @b y  w = nope(x) tap t = zz }",
+            &["arch::shape::not_subset", "arch::shape::over_missing", "arch::name::unknown_block", "arch::name::unknown"],
+        ),
+        ("block f[a](x: [a]) -> y: [a] { y = z + x  z = y * 2 }", &["arch::name::cycle"]),
+        ("block f[a](x: [a]) -> y: [a] { y = f(x) }", &["arch::name::recursive_block"]),
+        ("block f[a = 10, b = a / 3](x: [a]) -> y: [b] { param w: [a, b] y = x @a w }", &["arch::shape::indivisible"]),
+        ("block f[a = 2 ^ 41](x: [a]) -> y: [a] { y = x }", &["arch::shape::size_range"]),
+        (
+            "block g[a, b](x: [a]) -> y: [b] { param w: [a, b] y = x @a w }
+          block f[a](x: [a]) -> y: [a] { z = g(x, b: 8) y = sum(z, over: b) + x }",
+            &["arch::shape::escaping_dim"],
+        ),
+        (
+            "block g[a, b](x: [a]) -> y: [b] { param w: [a, b] y = x @a w }
+          block f[a](x: [a]) -> y: [a] { y = g(x) }",
+            &["arch::name::dim_unbound"],
+        ),
+        ("block f[a](x: [a]) -> y: [a] { y = stack 0 of g(x) } block g[a](x: [a]) -> y: [a] { y = x }", &["arch::repeat::count"]),
+        ("block f[a](x: [a]) -> y: [a] { y = if x > 0 { x } else { 0 * x } }", &["arch::constant::not_constant"]),
+        ("block f[a](x: [a]) -> y: [a] { y = x[modle as b] }", &["arch::name::unknown_dim"]),
+        ("cell c[a](x: [a]) -> y: [a] { state s: [a] = 0 s = prev s + x y = s }", &["arch::pending::cell"]),
+        ("block f[a](x: [a]) -> y: [a] { p = top(2, x, over: a) y = x }", &["arch::pending::selection"]),
+    ];
+    for (text, codes) in cases {
+        let (spec, loaded) = Spec::load("test.arch", (*text).to_string(), &NoImports);
+        assert!(!loaded.has_errors(), "{}", shown(&spec, &loaded));
+        let out = ogive_lang::check::check(&spec, &Settings::default());
+        let mut found: Vec<&str> = out.list.iter().filter(|d| d.severity == ogive_lang::Severity::Error).map(|d| d.code).collect();
+        let mut wanted = codes.to_vec();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted, "{text}\n{}", shown(&spec, &out));
+        assert!(out.list.iter().all(|d| d.help.is_some()), "{text}\n{}", shown(&spec, &out));
+    }
+}
+
+/// Deep, wide and exponential specs end in a diagnostic soon.
+#[test]
+fn hostile_specs_end_soon() {
+    let chain: String = (0..3_000).map(|i| format!("block f{i}[a](x: [a]) -> y: [a] {{ y = f{}(x) }}\n", i + 1)).collect();
+    let double: String = (0..60).map(|i| format!("block f{i}[a](x: [a]) -> y: [a] {{ y = f{0}(f{0}(x)) }}\n", i + 1)).collect();
+    let sum = format!("block f[a](x: [a]) -> y: [a] {{ y = x{} }}", " + x".repeat(20_000));
+    let equations: String = (1..5_000).map(|i| format!("e{i} = e{} + 1\n", i - 1)).collect();
+    let last = "block f60[a](x: [a]) -> y: [a] { y = x }";
+    let specs = [
+        (format!("{chain}block f3000[a](x: [a]) -> y: [a] {{ y = x }}"), Some("arch::call::too_many"), 30),
+        (format!("{double}{last}"), Some("arch::call::too_many"), 60),
+        (sum, Some("arch::syntax::too_deep"), 10),
+        (format!("block f[a](x: [a]) -> y: [a] {{ e0 = x\n{equations} y = e4999 }}"), None, 10),
+        ("block f[a = 9223372036854775808](x: [a]) -> y: [a] { y = x }".to_string(), Some("arch::shape::size_range"), 5),
+        (
+            "block f[a = 2 ^ 40, b = 2 ^ 40, c = a](x: [a]) -> y: [a, b, c] { param p: [a, b, c] y = p * x }".to_string(),
+            Some("arch::shape::too_large"),
+            5,
+        ),
+    ];
+    for (text, code, seconds) in specs {
+        let start = std::time::Instant::now();
+        let shown: String = text.chars().take(80).collect();
+        let (spec, loaded) = Spec::load("test.arch", text, &NoImports);
+        let (_, out) = elaborate::open_block(&spec, if spec.block(spec.root, "f0").is_some() { "f0" } else { "f" }, &Settings::default());
+        assert_eq!(loaded.list.iter().chain(&out.list).next().map(|d| d.code), code, "{shown}");
+        assert!(start.elapsed().as_secs() < seconds, "{:?}", start.elapsed());
+    }
+}
