@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ogive_lang::elaborate::{self, Settings};
-use ogive_lang::syntax::Item;
-use ogive_lang::{Diagnostics, Loader, NoImports, Severity, Spec, render};
+use ogive_lang::{Diagnostics, Loader, NoImports, Settings, Severity, Spec, check, render};
 
 /// A spec that was checked.
 pub struct Checked {
@@ -38,15 +36,13 @@ pub fn check(text: &str) -> Checked {
     check_with("spec.arch", text.to_owned(), &NoImports)
 }
 
-/// Checks a file with its imports.
+/// Checks a file with its imports. Lines `// --set key=value` set what the command line would.
 pub fn check_with(name: &str, text: String, loader: &dyn Loader) -> Checked {
+    let set =
+        text.lines().filter_map(|l| l.strip_prefix("// --set ")?.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     let (spec, mut found) = Spec::load(name, text, loader);
-    for item in &spec.file(spec.root).items {
-        if let Item::Block(block) = item {
-            let (_, more) = elaborate::open_block(&spec, &block.name.name, &Settings::default());
-            more.list.into_iter().for_each(|d| found.push(d));
-        }
-    }
+    let more = check::check(&spec, &Settings { set, ..Settings::default() });
+    more.list.into_iter().for_each(|d| found.push(d));
     found.sort(&spec.sources);
     Checked { spec, found }
 }
@@ -89,8 +85,8 @@ pub fn fences<'t>(page: &'t str, kind: &str) -> Vec<&'t str> {
     found
 }
 
-/// Codes that no spec alone can show: of files that are no specs, of the command line, of the machine.
+/// Codes that no spec alone can show: of files that are no specs, of the machine.
 pub fn without_spec(code: &str) -> bool {
     const CODES: &[&str] = &["arch::syntax::too_large", "arch::syntax::not_text"];
-    CODES.contains(&code) || ["arch::set::", "arch::plan::", "arch::device::"].iter().any(|family| code.starts_with(family))
+    CODES.contains(&code) || code.starts_with("arch::device::")
 }

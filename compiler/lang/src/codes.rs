@@ -131,14 +131,9 @@ codes! {
     grad {
         NO_PATH = "no_path", "a loss does not depend on any parameter";
     }
-    /// Plans.
-    plan {
-        MEMORY = "memory", "the model needs more memory than there is";
-    }
     /// Cells.
     cell {
         PREV_OUTSIDE = "prev_outside", "`prev` or `state` outside a cell";
-        PREV_OF_NON_STATE = "prev_of_non_state", "`prev` of something that is not a state";
     }
     /// Parts of the language that this version reads and does not run yet.
     pending {
