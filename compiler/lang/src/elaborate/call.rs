@@ -2,7 +2,6 @@
 
 use super::body::{Body, Eval};
 use super::context::Draft;
-use super::expr::short;
 use super::table::Entry;
 use super::value::{Const, Val};
 use crate::codes;
@@ -31,9 +30,9 @@ pub(crate) enum Given {
 }
 
 /// The arguments of a call, by the callee's names.
-struct Arguments<'a> {
-    ports: BTreeMap<usize, &'a Expr>,
-    dims: Vec<(&'a Ident, &'a Expr)>,
+pub(crate) struct Arguments<'a> {
+    pub ports: BTreeMap<usize, &'a Expr>,
+    pub dims: Vec<(&'a Ident, &'a Expr)>,
 }
 
 /// How a call repeats.
@@ -45,24 +44,24 @@ pub(crate) struct Times {
 }
 
 /// A call that is being worked on.
-struct Target<'a> {
-    file: FileId,
-    block: &'a Block,
+pub(crate) struct Target<'a> {
+    pub file: FileId,
+    pub block: &'a Block,
     /// The name to show: of the block or instance.
-    name: &'a Ident,
+    pub name: &'a Ident,
     /// Index of the named instance.
-    named: Option<usize>,
-    span: Span,
-    times: Option<Times>,
+    pub named: Option<usize>,
+    pub span: Span,
+    pub times: Option<Times>,
 }
 
 /// A tensor argument in its place.
-struct Operand {
-    port: usize,
-    node: NodeId,
+pub(crate) struct Operand {
+    pub port: usize,
+    pub node: NodeId,
     /// Dims that it has besides the port's.
-    extra: Shape,
-    span: Span,
+    pub extra: Shape,
+    pub span: Span,
 }
 
 impl<'a> Eval<'_, 'a> {
@@ -226,71 +225,6 @@ impl<'a> Eval<'_, 'a> {
         value
     }
 
-    /// Sorts arguments to ports and dims. `None` where what is wrong (reported) makes the call meaningless.
-    fn sort_arguments(&mut self, target: &Target<'a>, args: &'a [Arg], first: Option<&'a Expr>) -> Option<Arguments<'a>> {
-        let block = target.block;
-        let mut out = Arguments { ports: BTreeMap::new(), dims: Vec::new() };
-        let mut fine = true;
-        let mut position = 0;
-        if let Some(first) = first {
-            out.ports.insert(0, first);
-            position = 1;
-        }
-        let declared: &'a [Arg] = match target.named {
-            Some(i) => self.body.table.named[i].args,
-            None => &[],
-        };
-        for arg in declared.iter().chain(args) {
-            let Some(label) = &arg.label else {
-                if position >= block.inputs.len() {
-                    fine = false;
-                    let n = block.inputs.len();
-                    let message = format!("`{}` takes {n} arguments; this is one more", target.name.name);
-                    let error = Diagnostic::error(codes::call::EXTRA_ARGUMENT, message, arg.value.span, "one too many")
-                        .label(block.header, "declared here");
-                    let text = self.source(arg.value.span);
-                    let dim = block.dims.first().map_or("dim", |d| d.name.name.as_str()).to_string();
-                    self.cx.report(error.help(format!("leave it out; a dim is passed with its name: `{dim}: {text}`")));
-                } else {
-                    out.ports.insert(position, &arg.value);
-                }
-                position += 1;
-                continue;
-            };
-            if let Some(i) = block.inputs.iter().position(|p| p.name.name == label.name) {
-                if let Some(before) = out.ports.insert(i, &arg.value) {
-                    fine = false;
-                    let message = format!("`{}` of `{}` is given twice", label.name, target.name.name);
-                    let error =
-                        Diagnostic::error(codes::call::GIVEN_TWICE, message, label.span, "given again").label(before.span, "given here");
-                    self.cx.report(error.help("give it once"));
-                }
-            } else if block.dims.iter().any(|d| d.name.name == label.name) {
-                if let Some((before, _)) = out.dims.iter().find(|(l, _)| l.name == label.name) {
-                    fine = false;
-                    let message = format!("`{}` of `{}` is given twice", label.name, target.name.name);
-                    let error =
-                        Diagnostic::error(codes::call::GIVEN_TWICE, message, label.span, "given again").label(before.span, "given here");
-                    self.cx.report(error.help("give it once"));
-                } else {
-                    out.dims.push((label, &arg.value));
-                }
-            } else {
-                fine = false;
-                let message = format!("`{}` has no input and no dim `{}`", target.name.name, label.name);
-                let names = block.inputs.iter().map(|p| p.name.name.as_str()).chain(block.dims.iter().map(|d| d.name.name.as_str()));
-                let error =
-                    Diagnostic::error(codes::call::UNKNOWN_LABEL, message, label.span, "not known").label(block.name.span, "declared here");
-                let error = match crate::suggest::help(&label.name, "labels", names) {
-                    Some(help) => error.help(help),
-                    None => error.help("leave it out"),
-                };
-                self.cx.report(error);
-            }
-        }
-        fine.then_some(out)
-    }
-
     fn apply(&mut self, target: &Target<'a>, args: &'a [Arg], first: Option<&'a Expr>) -> Val {
         if target.block.kind == BlockKind::Cell {
             let message = format!("`{}` is a cell; cells are read but cannot be run yet", target.name.name);
@@ -348,20 +282,6 @@ impl<'a> Eval<'_, 'a> {
         }
     }
 
-    fn missing_argument(&mut self, target: &Target<'a>, i: usize) {
-        let port = &target.block.inputs[i];
-        let message = format!("`{}` needs `{}`", target.name.name, port.name.name);
-        let example = match &port.ty {
-            PortType::Tensor(_) => "x".to_string(),
-            PortType::Int(_) => "2".into(),
-            PortType::Float(_) => "0.5".into(),
-            PortType::Bool(_) => "true".into(),
-            PortType::Choice(words) => words.first().map_or_else(String::new, |w| w.name.clone()),
-        };
-        let error = Diagnostic::error(codes::call::MISSING_ARGUMENT, message, target.span, format!("`{}` is missing", port.name.name));
-        self.cx.report(error.label(port.span, "declared here").help(format!("pass `{}: {example}`", port.name.name)));
-    }
-
     fn recursive(&mut self, target: &Target<'a>) -> bool {
         let name = &target.block.name.name;
         let Some(first) = self.cx.chain.iter().position(|(file, n, _)| *file == target.file && n == name) else { return false };
@@ -371,253 +291,6 @@ impl<'a> Eval<'_, 'a> {
         let error = Diagnostic::error(codes::name::RECURSIVE_BLOCK, message, target.span, "contains itself")
             .label(target.block.name.span, "declared here");
         self.cx.report(error.help(format!("repeat a block that does not call itself: `stack 4 of {name}(x)` in another block")));
-        true
-    }
-
-    fn dim_given(&mut self, label: &Ident, value: &'a Expr) -> Option<Given> {
-        if let ExprKind::Name(path) = &value.kind
-            && let [name] = path.as_slice()
-            && !self.body.table.entries.get(name.name.as_str()).is_some_and(|(e, _)| !matches!(e, Entry::Dim(_)))
-        {
-            if self.body.objective.is_some()
-                && let Some(axis) = self.measured_dim(&name.name)
-            {
-                return Some(Given::Axis(axis));
-            }
-            if let Some(axis) = self.dim_quiet(&name.name) {
-                return Some(Given::Axis(axis));
-            }
-            // a name that is neither a dim nor a constant is meant as a dim
-            if self.cx.items.constant(self.body.file, &name.name).is_none() && name.name != "depth" {
-                return self.dim(name).map(Given::Axis);
-            }
-        }
-        match self.constant(value) {
-            Val::Const(c) => self.size_from(&c, value.span, &format!("dim `{}`", label.name)).map(Given::Size),
-            _ => None,
-        }
-    }
-
-    fn tensor_argument(&mut self, target: &Target<'a>, i: usize, value: &Val, like: DType, span: Span) -> Option<NodeId> {
-        let port = &target.block.inputs[i];
-        if let Val::Tuple(parts) = value {
-            let message = format!("`{}` takes one tensor; these are {} values", port.name.name, parts.len());
-            let error = Diagnostic::error(codes::call::TENSOR_NEEDED, message, span, "several values").label(port.span, "declared here");
-            self.cx.report(error.help("name the outputs first: `(a, b) = ...`"));
-            return None;
-        }
-        if let Val::Const(Const::Bool(_) | Const::Word(..)) = value {
-            let message = format!("`{}` takes a tensor; this is {}", port.name.name, self.describe(value));
-            let error = Diagnostic::error(codes::call::TENSOR_NEEDED, message, span, "not a tensor").label(port.span, "declared here");
-            self.cx.report(error.help("pass a tensor or a number"));
-            return None;
-        }
-        self.tensor(value, like, span)
-    }
-
-    /// A constant argument, checked against the port's type.
-    pub(crate) fn constant_argument(&mut self, block: &'a Block, i: usize, value: &'a Expr) -> Option<Const> {
-        let port = &block.inputs[i];
-        if let PortType::Choice(words) = &port.ty {
-            let words: Vec<String> = words.iter().map(|w| w.name.clone()).collect();
-            if let ExprKind::Name(path) = &value.kind
-                && let [name] = path.as_slice()
-                && self.choices(name).is_none()
-            {
-                return match self.word(name, &words) {
-                    Val::Const(c) => Some(c),
-                    _ => None,
-                };
-            }
-            return match self.constant(value) {
-                Val::Const(Const::Word(word, _)) if words.contains(&word) => Some(Const::Word(word, words)),
-                Val::Const(Const::Unknown) => Some(Const::Unknown),
-                Val::Const(Const::Word(word, _)) => {
-                    let name = Ident { name: word, span: value.span };
-                    self.word(&name, &words);
-                    None
-                }
-                Val::Const(other) => {
-                    self.constant_type(&port.name, &other, "one of its words", value.span, port.span, &words[0]);
-                    None
-                }
-                _ => None,
-            };
-        }
-        match self.constant(value) {
-            Val::Const(c) => self.check_constant(block, i, c, value.span),
-            _ => None,
-        }
-    }
-
-    /// Whether a constant fits its port.
-    pub(crate) fn check_constant(&mut self, block: &'a Block, i: usize, value: Const, span: Span) -> Option<Const> {
-        let port = &block.inputs[i];
-        let (fits, needs, example) = match (&port.ty, &value) {
-            (_, Const::Unknown) => (true, "", ""),
-            (PortType::Int(_), Const::Number(x)) => (x.fract() == 0.0, "a whole number", "2"),
-            (PortType::Int(_), _) => (false, "a whole number", "2"),
-            (PortType::Float(_), v) => (matches!(v, Const::Number(_)), "a number", "0.5"),
-            (PortType::Bool(_), v) => (matches!(v, Const::Bool(_)), "`true` or `false`", "true"),
-            (PortType::Choice(_) | PortType::Tensor(_), v) => (matches!(v, Const::Word(..)), "one of its words", ""),
-        };
-        if fits {
-            return Some(value);
-        }
-        self.constant_type(&port.name, &value, needs, span, port.span, example);
-        None
-    }
-
-    fn constant_type(&mut self, name: &Ident, value: &Const, needs: &str, span: Span, place: Span, example: &str) {
-        let message = format!("`{}` takes {needs}; this is {}", name.name, value.describe());
-        let error = Diagnostic::error(codes::constant::TYPE, message, span, short(&value.describe())).label(place, "declared here");
-        self.cx.report(error.help(format!("pass `{}: {example}`", name.name)));
-    }
-
-    /// Binds dims through tensor arguments; what an argument has besides its port's dims is lifted over.
-    fn bind_operands(
-        &mut self,
-        target: &Target<'a>,
-        dims: &mut Vec<(String, Given)>,
-        tensors: &[(usize, NodeId, Span)],
-    ) -> Option<Vec<Operand>> {
-        let mut operands = Vec::new();
-        let mut fine = true;
-        for &(port, node, span) in tensors {
-            let PortType::Tensor(ty) = &target.block.inputs[port].ty else { continue };
-            let shape = self.body.ty(node).shape.clone();
-            let mut own = Shape::scalar();
-            for dim in &ty.dims {
-                let given = dims.iter().find(|(n, _)| *n == dim.name).map(|(_, g)| *g);
-                let axis = match given {
-                    Some(Given::Axis(axis)) => Some(axis).filter(|a| shape.contains(*a)),
-                    _ => shape.iter().find(|&a| self.dim_name(a) == dim.name),
-                };
-                let Some(axis) = axis else {
-                    fine = false;
-                    self.port_dim_missing(target, port, dim, given, &shape, span);
-                    continue;
-                };
-                if let Some(Given::Size(Some(n))) = given
-                    && let Some(size) = self.cx.size(axis)
-                    && size != n
-                {
-                    fine = false;
-                    let message = format!("`{}: {n}` is passed, but the argument's `{}` has size {size}", dim.name, dim.name);
-                    let place = self.cx.axes[axis.index()].span;
-                    let error = Diagnostic::error(codes::shape::MISMATCH, message, span, format!("`{}` is {size}", dim.name));
-                    self.cx
-                        .report(error.label(place, "declared here").help(format!("leave out `{}: {n}`: the argument says it", dim.name)));
-                    continue;
-                }
-                dims.retain(|(n, g)| *n != dim.name || matches!(g, Given::Axis(_)));
-                if !dims.iter().any(|(n, _)| *n == dim.name) {
-                    dims.push((dim.name.clone(), Given::Axis(axis)));
-                }
-                own = own.with(axis);
-            }
-            fine &= self.bind_domain(target, port, node, span, dims);
-            operands.push(Operand { port, node, extra: shape.minus(&own), span });
-        }
-        if fine && self.dims_distinct(target, dims) { Some(operands) } else { None }
-    }
-
-    fn port_dim_missing(&mut self, target: &Target<'a>, port: usize, dim: &Ident, given: Option<Given>, shape: &Shape, span: Span) {
-        let declared = &target.block.inputs[port];
-        let PortType::Tensor(ty) = &declared.ty else { return };
-        let needs: Vec<&str> = ty.dims.iter().map(|d| d.name.as_str()).collect();
-        let has = self.dims(shape);
-        let bound = match given {
-            Some(Given::Axis(axis)) => format!(" (here `{}`)", self.dim_name(axis)),
-            _ => String::new(),
-        };
-        let message = format!(
-            "`{}` of `{}` has dims [{}]; the argument has {has}, without `{}`{bound}",
-            declared.name.name,
-            target.name.name,
-            needs.join(", "),
-            dim.name
-        );
-        let error = Diagnostic::error(codes::shape::PORT_DIM_MISSING, message, span, format!("has {has}"));
-        let error = error.label(declared.span, format!("needs `{}`", dim.name));
-        let free: Vec<String> = shape.iter().map(|a| self.dim_name(a).to_string()).filter(|n| !needs.contains(&n.as_str())).collect();
-        let help = match (given, free.first()) {
-            (None, Some(other)) => format!("pass `{}: {other}`, or rename the argument's dim: `[{other} as {}]`", dim.name, dim.name),
-            _ => format!("pass a tensor that has `{}`", dim.name),
-        };
-        self.cx.report(error.help(help));
-    }
-
-    fn bind_domain(&mut self, target: &Target<'a>, port: usize, node: NodeId, span: Span, dims: &mut Vec<(String, Given)>) -> bool {
-        let declared = &target.block.inputs[port];
-        let PortType::Tensor(ty) = &declared.ty else { return true };
-        let (dtype, domain) = (self.body.ty(node).dtype, self.body.node(node).domain);
-        let found = self.describe(&Val::Tensor(node));
-        let Some(wanted) = &ty.domain else {
-            if dtype.is_float() {
-                return true;
-            }
-            let message = format!("`{}` of `{}` takes floats; this is {found}", declared.name.name, target.name.name);
-            let error = Diagnostic::error(codes::shape::DTYPE, message, span, short(&found)).label(declared.span, "takes floats");
-            let text = self.source(span);
-            self.cx.report(error.help(format!("convert it: `float({text})`")));
-            return false;
-        };
-        let Some(domain) = domain.filter(|_| dtype == DType::I32) else {
-            let message =
-                format!("`{}` of `{}` takes positions along `{}`; this is {found}", declared.name.name, target.name.name, wanted.name);
-            let error = Diagnostic::error(codes::shape::DOMAIN, message, span, short(&found)).label(declared.span, "takes positions");
-            let text = self.source(span);
-            let help = if dtype == DType::I32 {
-                format!("say along what: `position({text}, in: {})`", wanted.name)
-            } else {
-                format!("declare an input as positions: `i: [] in {}`", wanted.name)
-            };
-            self.cx.report(error.help(help));
-            return false;
-        };
-        match dims.iter().find(|(n, _)| *n == wanted.name).map(|(_, g)| *g) {
-            Some(Given::Axis(axis)) if axis != domain => {
-                let (a, b) = (self.dim_name(axis).to_string(), self.dim_name(domain).to_string());
-                let message = format!(
-                    "`{}` of `{}` takes positions along `{a}`; these are positions along `{b}`",
-                    declared.name.name, target.name.name
-                );
-                let error = Diagnostic::error(codes::shape::DOMAIN, message, span, format!("positions along `{b}`"))
-                    .label(declared.span, "takes positions");
-                self.cx.report(error.help(format!("rename the other argument's dim: `[{a} as {b}]`")));
-                return false;
-            }
-            Some(Given::Size(n)) if n.is_some() && self.cx.size(domain).is_some() && n != self.cx.size(domain) => {
-                let message =
-                    format!("`{}` is passed as a size, but the argument's positions lie along `{}`", wanted.name, self.dim_sized(domain));
-                self.cx.report(
-                    Diagnostic::error(codes::shape::MISMATCH, message, span, "sizes differ").help(format!("leave out `{}:`", wanted.name)),
-                );
-                return false;
-            }
-            Some(Given::Axis(_)) => {}
-            _ => {
-                dims.retain(|(n, _)| *n != wanted.name);
-                dims.push((wanted.name.clone(), Given::Axis(domain)));
-            }
-        }
-        true
-    }
-
-    /// Whether no two dims of the callee are bound to one of the caller's.
-    fn dims_distinct(&mut self, target: &Target<'a>, dims: &[(String, Given)]) -> bool {
-        for (i, (name, given)) in dims.iter().enumerate() {
-            if let Given::Axis(axis) = given
-                && let Some((before, _)) = dims[..i].iter().find(|(_, g)| g == given)
-            {
-                let dim = self.dim_name(*axis).to_string();
-                let message = format!("dims `{before}` and `{name}` of `{}` are both bound to `{dim}`", target.name.name);
-                let error = Diagnostic::error(codes::shape::REPEATED_DIM, message, target.span, "one dim for two");
-                self.cx.report(error.help(format!("rename one: `x[{dim} as {dim}2]`")));
-                return false;
-            }
-        }
         true
     }
 

@@ -212,7 +212,7 @@ impl<'a> Eval<'_, 'a> {
 
     /// Position `start` of `axis`.
     fn pick(&mut self, node: NodeId, axis: AxisId, start: u64, span: Span) -> NodeId {
-        let one = self.cx.axis(&format!("{}_at", self.dim_name(axis).to_string()), Some(1), span);
+        let one = self.cx.axis(&format!("{}_at", self.dim_name(axis)), Some(1), span);
         let shape = self.shape(node).without(axis);
         let ty = self.same_type(node, shape.with(one));
         let slice = self.primitive(Primitive::Slice { axis, start, into: one }, vec![node], ty, span);
@@ -346,7 +346,7 @@ impl<'a> Eval<'_, 'a> {
     }
 
     /// `float(x)`: the numbers behind positions or truth values.
-    pub(crate) fn to_float(&mut self, node: NodeId, span: Span) -> NodeId {
+    pub(crate) fn as_float(&mut self, node: NodeId, span: Span) -> NodeId {
         if self.body.ty(node).dtype.is_float() {
             return node;
         }

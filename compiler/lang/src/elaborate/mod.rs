@@ -3,6 +3,8 @@
 //! A [`body::Body`] holds one block's scope and nodes while it is elaborated, [`context::Cx`] what all bodies share;
 //! the rules are methods of [`body::Eval`], which borrows both, in one file for each part of the language.
 
+mod arguments;
+mod bind;
 mod body;
 mod builtins;
 mod call;
@@ -16,7 +18,10 @@ mod finish;
 mod index;
 mod items;
 mod objective;
+mod operators;
+mod order;
 mod params;
+mod rearrange;
 mod root;
 pub mod settings;
 mod table;

@@ -79,8 +79,8 @@ pub fn sizes(program: &Program, dims: &[AxisId]) -> String {
 /// `normal(0.02)`.
 pub fn init(init: &Init) -> String {
     let base = match init.kind {
-        InitKind::Constant(c) if c == 0.0 => "zeros".to_string(),
-        InitKind::Constant(c) if c == 1.0 => "ones".to_string(),
+        InitKind::Constant(0.0) => "zeros".to_string(),
+        InitKind::Constant(1.0) => "ones".to_string(),
         InitKind::Constant(c) => format!("constant({c})"),
         InitKind::Normal { std } => format!("normal({std})"),
         InitKind::TruncatedNormal { std } => format!("truncated_normal({std})"),
@@ -94,7 +94,7 @@ pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push('_');
         }
         out.push(c);

@@ -2,7 +2,7 @@
 
 use super::types::{Parameter, joined};
 use super::{Dim, port_node};
-use crate::hir::{Instance, InstanceId, Node, Op, Program};
+use crate::hir::{Instance, InstanceId, Op, Program};
 use crate::source::Span;
 use ogive_graph::{AxisId, Builder, DType, MapFn, Op as Primitive, Origin, Random, Shape, Ty, Value};
 use std::collections::BTreeMap;
@@ -29,11 +29,19 @@ pub(super) struct Inline<'p, 'g> {
     pub(super) known: BTreeMap<Key, Value>,
     /// Positions in the loops around this region: scalars that keep their random numbers apart.
     pub(super) iterations: Vec<Value>,
+    /// Tells apart the calls that lead here: an instance that two calls share draws for each of them.
+    call: u64,
+    /// Paths of instances.
+    paths: Vec<Arc<str>>,
+    /// Where the lines of each file begin.
+    lines: Vec<Vec<u32>>,
 }
 
 impl<'p, 'g> Inline<'p, 'g> {
     pub(super) fn new(program: &'p Program, float: DType, builder: Builder<'g>) -> Self {
-        Inline { program, float, builder, known: BTreeMap::new(), iterations: Vec::new() }
+        let paths = program.instances.iter().map(|i| i.path.as_str().into()).collect();
+        let lines = program.sources.files.iter().map(|f| starts(&f.text)).collect();
+        Inline { program, float, builder, known: BTreeMap::new(), iterations: Vec::new(), call: SITE, paths, lines }
     }
 
     /// The float type that was chosen, for F32.
@@ -52,15 +60,16 @@ impl<'p, 'g> Inline<'p, 'g> {
     ) -> (Value, String, Vec<AxisId>, DType, Option<AxisId>) {
         let dtype = self.dtype(dtype);
         let (op, ty) = port_node(Primitive::Input, name, &order, dtype);
-        self.builder.origin = self.origin("", span);
+        self.builder.origin = self.origin(InstanceId(0), span);
         (self.builder.add_as(op, &[], Some(&ty)), name.to_owned(), order, dtype, domain)
     }
 
-    fn origin(&self, path: &str, span: Span) -> Origin {
-        let sources = &self.program.sources;
-        let file: Arc<str> = sources.files.get(span.file.0 as usize).map_or_else(|| "".into(), |s| s.name.clone());
-        let line = if file.is_empty() { 0 } else { sources.line(span) };
-        Origin { path: path.into(), file, span: (span.start, span.end), line }
+    fn origin(&self, id: InstanceId, span: Span) -> Origin {
+        let file = span.file.0 as usize;
+        let name: Arc<str> = self.program.sources.files.get(file).map_or_else(|| "".into(), |s| s.name.clone());
+        let line = self.lines.get(file).map_or(0, |starts| starts.partition_point(|s| *s <= span.start));
+        let line = u32::try_from(line).unwrap_or(u32::MAX);
+        Origin { path: Arc::clone(&self.paths[id.index()]), file: name, span: (span.start, span.end), line }
     }
 
     /// The body of an instance on given inputs: its outputs, and every tap in it.
@@ -68,7 +77,7 @@ impl<'p, 'g> Inline<'p, 'g> {
         let program = self.program;
         let instance = program.instance(id);
         let mut taps = Vec::new();
-        let results = self.body(&instance.body, &instance.path, Some((id, instance)), inputs, &mut taps);
+        let results = self.body(id, instance, inputs, &mut taps);
         for tap in &instance.taps {
             if let Some(value) = results[tap.node.index()].first() {
                 let path = instance.path.clone();
@@ -81,28 +90,20 @@ impl<'p, 'g> Inline<'p, 'g> {
     }
 
     /// Nodes in order; each has the values that it gives (several for calls).
-    pub(super) fn body(
-        &mut self,
-        body: &[Node],
-        path: &str,
-        owner: Option<(InstanceId, &Instance)>,
-        inputs: &[Value],
-        taps: &mut Vec<Tapped>,
-    ) -> Vec<Vec<Value>> {
-        let mut results: Vec<Vec<Value>> = Vec::with_capacity(body.len());
-        for node in body {
+    fn body(&mut self, id: InstanceId, instance: &Instance, inputs: &[Value], taps: &mut Vec<Tapped>) -> Vec<Vec<Value>> {
+        let mut results: Vec<Vec<Value>> = Vec::with_capacity(instance.body.len());
+        let call = self.call;
+        for (index, node) in instance.body.iter().enumerate() {
             let operands: Vec<Value> = node.inputs.iter().filter_map(|n| results[n.index()].first().copied()).collect();
-            self.builder.origin = self.origin(path, node.span);
+            self.builder.origin = self.origin(id, node.span);
+            self.call = self.site(call, node.span, index);
             let values = match &node.op {
                 Op::Input(i) => vec![inputs[*i as usize]],
-                Op::Param(i) => match owner {
-                    Some((id, instance)) => vec![self.param(id, instance, *i)],
-                    None => Vec::new(),
-                },
+                Op::Param(i) => vec![self.param(id, instance, *i)],
                 Op::Primitive(op) => vec![self.primitive(op, &operands, &node.ty)],
-                Op::RandomLike(distribution) => vec![self.random(*distribution, operands[0], path, node.span)],
-                Op::Call(id) => {
-                    let (values, inner) = self.instance(*id, &operands);
+                Op::RandomLike(distribution) => vec![self.random(*distribution, operands[0])],
+                Op::Call(callee) => {
+                    let (values, inner) = self.instance(*callee, &operands);
                     taps.extend(inner);
                     values
                 }
@@ -115,6 +116,7 @@ impl<'p, 'g> Inline<'p, 'g> {
             };
             results.push(values);
         }
+        self.call = call;
         results
     }
 
@@ -126,7 +128,7 @@ impl<'p, 'g> Inline<'p, 'g> {
         let param = &instance.params[index as usize];
         let order: Vec<AxisId> = instance.stacks.iter().chain(&param.dims).copied().collect();
         let (op, ty) = port_node(Primitive::Param, &joined(&instance.path, &param.name), &order, self.float);
-        let origin = self.origin(&instance.path, param.span);
+        let origin = self.origin(id, param.span);
         let before = std::mem::replace(&mut self.builder.origin, origin);
         let value = self.builder.add_as(op, &[], Some(&ty));
         self.builder.origin = before;
@@ -157,11 +159,17 @@ impl<'p, 'g> Inline<'p, 'g> {
         }
     }
 
-    fn random(&mut self, distribution: ogive_graph::Distribution, like: Value, path: &str, span: Span) -> Value {
+    /// Names a place within the calls that lead to it.
+    fn site(&self, call: u64, span: Span, index: usize) -> u64 {
+        let file = self.program.sources.files.get(span.file.0 as usize).map_or("", |s| &s.name);
+        let named = hash(call, file.bytes().chain([0xff]).chain(span.start.to_le_bytes()));
+        hash(named, (index as u64).to_le_bytes())
+    }
+
+    fn random(&mut self, distribution: ogive_graph::Distribution, like: Value) -> Value {
         let order: Vec<AxisId> = self.builder.shape(like).iter().collect();
         let shape = Shape::of(order.iter().copied());
-        let file = self.program.sources.files.get(span.file.0 as usize).map_or("", |s| &s.name);
-        let site = hash(&[path, file, &span.start.to_string()]);
+        let site = self.call;
         let given = Ty::new(self.float, shape);
         let iterations = self.iterations.clone();
         self.builder.add_as(Primitive::Random(Random { distribution, site, order }), &iterations, Some(&given))
@@ -195,8 +203,16 @@ impl<'p, 'g> Inline<'p, 'g> {
     }
 }
 
-/// FNV-1a over parts with a separator: names a site of random numbers, whatever machine it runs on.
-fn hash(parts: &[&str]) -> u64 {
-    let bytes = parts.iter().flat_map(|p| p.bytes().chain([0xff]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+/// Byte positions at which lines begin.
+fn starts(text: &str) -> Vec<u32> {
+    let after = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| u32::try_from(i + 1).unwrap_or(u32::MAX));
+    std::iter::once(0).chain(after).collect()
+}
+
+/// Start of the hashes that name sites of random numbers.
+const SITE: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, continued: the same on every machine.
+fn hash(start: u64, bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(start, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
 }

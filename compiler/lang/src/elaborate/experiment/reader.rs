@@ -93,11 +93,10 @@ impl<'a> Reader<'_, 'a> {
                 let mut error = Diagnostic::error(codes::experiment::UNKNOWN_OPTION, message, span, "not known");
                 error.help = crate::suggest::help(&name, "options", labels.iter().copied());
                 self.report(error);
-            } else if out.contains_key(&name) {
+            } else if let Some(before) = out.insert(name.clone(), &arg.value) {
                 let message = format!("`{name}` of `{what}` is given twice");
-                self.report(Diagnostic::error(codes::experiment::REPEATED_SETTING, message, span, "given again").help("give it once"));
-            } else {
-                out.insert(name, &arg.value);
+                let error = Diagnostic::error(codes::experiment::REPEATED_SETTING, message, span, "given again");
+                self.report(error.label(before.span, "given here").help("give it once"));
             }
         }
         out
