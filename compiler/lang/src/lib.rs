@@ -18,6 +18,6 @@ pub mod syntax;
 
 pub use diag::{Diagnostic, Diagnostics, Label, Severity};
 pub use elaborate::Settings;
-pub use spec::{ItemId, Loader, NoImports, Spec};
 pub use fmt::format;
 pub use source::{FileId, Source, Sources, Span};
+pub use spec::{ItemId, Loader, NoImports, Spec};

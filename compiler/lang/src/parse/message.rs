@@ -98,7 +98,7 @@ impl Reader<'_> {
             (_, "=") if wants(Rule::tilde) => "an initialiser follows `~`: `param W: [a, b] ~ normal(0.02)`".into(),
             (_, ":") if wants(Rule::eq) => "a parameter is `param name: [dims]`, an equation is `name = expression`".into(),
             (_, "|") if wants(Rule::operator) => "write `a or b` for truth values and `x |> f(a)` for `f(x, a)`".into(),
-            (":", _) if wants(Rule::tensor_type) && found != "" => "dims stand in brackets: `[seq, model]`; a single number is `[]`".into(),
+            (":", _) if wants(Rule::tensor_type) && !found.is_empty() => "dims stand in brackets: `[seq, model]`; a single number is `[]`".into(),
             (_, "-") if context.tokens.get(next).is_some_and(|t| t.first) => {
                 "a line that starts with `-` does not continue the one above: move the `-` up, or put the expression in parentheses".into()
             }
