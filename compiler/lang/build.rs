@@ -20,7 +20,7 @@ fn main() -> io::Result<()> {
 
     let errors = root.join("../errors");
     println!("cargo::rerun-if-changed={}", errors.display());
-    let mut list = String::from("/// Code and text of each page, by code.\npub const PAGES: &[(&str, &str)] = &[\n");
+    let mut list = String::from("/// Code and text of each page, by code.\npub(super) const PAGES: &[(&str, &str)] = &[\n");
     let mut families: Vec<PathBuf> = fs::read_dir(&errors)?.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>()?;
     families.retain(|p| p.is_dir());
     families.sort();

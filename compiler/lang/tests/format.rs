@@ -115,7 +115,7 @@ fn expression() -> impl Strategy<Value = String> {
         prop_oneof![
             (inner.clone(), sign, inner.clone()).prop_map(|(a, s, b)| format!("{a}\u{2}{s}\u{2}{b}")),
             (inner.clone(), prop::sample::select(vec!["<", "<=", "==", "!="]), inner.clone())
-                .prop_map(|(a, s, b)| format!("(\u{1}{a}\u{1})\u{2}{s}\u{2}(\u{1}{b}\u{1})")),
+                .prop_map(|(a, s, b)| format!("(({a})\u{2}{s}\u{1}({b}))")),
             inner.clone().prop_map(|a| format!("-\u{2}{a}")),
             inner.clone().prop_map(|a| format!("not\u{2}{a}")),
             inner.clone().prop_map(|a| format!("(\u{1}{a}\u{1})")),
