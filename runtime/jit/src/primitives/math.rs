@@ -4,6 +4,8 @@
 //! `m - 1`. erf: `x + x p(x^2)` near zero; elsewhere, and in the normal distribution function, `erfc(a) = e^(-a^2) t p(t)` with
 //! `t = 1 / (1 + 0.4 a)`. Coefficients are own weighted minimax fits.
 
+#![allow(clippy::excessive_precision, reason = "coefficients as fitted")]
+
 use super::simd::Simd;
 use std::f32::consts::LOG2_E;
 

@@ -74,7 +74,7 @@ impl Simd for Portable {
         lt_int(a: i32, b: i32) -> bool = a < b;
         eq_int(a: i32, b: i32) -> bool = a == b;
         to_float(a: i32) -> f32 = a as f32;
-        truncate(a: f32) -> i32 = if a >= -2_147_483_648.0 && a < 2_147_483_648.0 { a as i32 } else { i32::MIN };
+        truncate(a: f32) -> i32 = if (-2_147_483_648.0..2_147_483_648.0).contains(&a) { a as i32 } else { i32::MIN };
         bits_of(a: f32) -> i32 = a.to_bits().cast_signed();
         of_bits(a: i32) -> f32 = f32::from_bits(a.cast_unsigned());
     }
