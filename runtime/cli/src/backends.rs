@@ -9,7 +9,7 @@ use ogive_runtime::{Backend, ExecError, Executable, Options};
 /// The back end that was asked for.
 pub(crate) fn backend(device: &Device) -> Box<dyn Backend> {
     match device.backend {
-        BackendName::Cpu => Box::new(ogive_jit::Cpu),
+        BackendName::Cpu => Box::new(ogive_jit::Cpu::new()),
         BackendName::Interp => Box::new(ogive_runtime::interp::Interpreter),
     }
 }

@@ -32,13 +32,12 @@ pub(crate) fn find(run: &Path, which: &str) -> Result<PathBuf, Exit> {
     })
 }
 
-/// The parameters of a checkpoint.
+/// The weights that a checkpoint evaluates with: moving averages where it has them.
 pub(crate) fn parameters(checkpoint: &Path, params: &[Parameter]) -> Result<Store, Exit> {
-    checkpoint::verify(checkpoint).map_err(|e| failed(&e.into()))?;
     let expected = params.iter().map(|p| {
         let dims = p.dims.iter().map(|d| Dim { name: d.name.clone(), size: usize::try_from(d.size).unwrap_or(usize::MAX) }).collect();
         (p.name.clone(), Tensor { dims, data: Data::F32(Vec::new()) })
     });
-    let tensors = checkpoint::read(&checkpoint.join(checkpoint::MODEL), &expected.collect()).map_err(|e| failed(&e.into()))?;
+    let tensors = checkpoint::weights(checkpoint, &expected.collect()).map_err(|e| failed(&e.into()))?;
     Ok(Store { tensors })
 }

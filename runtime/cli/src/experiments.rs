@@ -4,10 +4,11 @@ use crate::exit::Exit;
 use crate::{load, output};
 use ogive_lang::hir::Experiment;
 use ogive_lang::hir::experiment::{Corpus, Tokenizer as TokenizerWord};
-use ogive_lang::{Loader, Settings, Spec, elaborate, lower};
+use ogive_lang::{Settings, Spec, elaborate, lower};
 use ogive_train::data::{DataSpec, Dataset, Roots, Source, Tokenizer, TokenizerSpec, Width};
 use ogive_train::problem::Problem;
-use ogive_train::run::{DataLock, Lock, RunError, folder};
+use ogive_train::run::folder::{self, StoredFiles};
+use ogive_train::run::{DataLock, Lock, RunError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,7 +91,7 @@ impl Asked {
             return Err(Exit::Data);
         }
         let (name, text) = files.remove(0);
-        let (spec, mut found) = Spec::load(&name, text, &Kept { files });
+        let (spec, mut found) = Spec::load(&name, text, &StoredFiles(&files));
         if load::report(&mut found, &spec.sources) {
             return Err(Exit::Spec);
         }
@@ -105,20 +106,6 @@ impl Asked {
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
-/// Imports of a run's spec: the copies in its folder.
-struct Kept {
-    files: Vec<(String, String)>,
-}
-
-impl Loader for Kept {
-    fn load(&self, from: &str, path: &str) -> Result<(String, String), String> {
-        let wanted = Path::new(from).parent().unwrap_or(Path::new("")).join(path);
-        let same = |name: &String| Path::new(name) == wanted || Path::new(name).ends_with(path);
-        let found = self.files.iter().find(|(name, _)| same(name));
-        found.cloned().ok_or_else(|| format!("the run folder has no copy of `{}`", wanted.display()))
-    }
 }
 
 fn data_spec(experiment: &Experiment) -> DataSpec {

@@ -148,7 +148,8 @@ fn differentiated(elaborated: &Elaborated, lowered: &Lowered) -> Result<Graph, S
     let other = |e: &dyn std::fmt::Display| StageError::Other(e.to_string());
     match elaborated {
         Elaborated::Experiment(e) => {
-            ogive_train::optimizer::step(&lowered.graph, &lowered.params, &e.optimizer).map(|s| s.compute).map_err(|e| other(&e))
+            let forward = passes(&lowered.graph, pipeline::FORWARD)?;
+            ogive_train::optimizer::step(&forward, &lowered.params, &e.optimizer).map(|s| s.compute).map_err(|e| other(&e))
         }
         Elaborated::Program(_) => {
             let forward = passes(&lowered.graph, pipeline::FORWARD)?;

@@ -7,7 +7,6 @@ use ogive::stages::{self, Stage, StageError};
 use ogive_graph::draw::{self, Picture};
 use ogive_lang::{Sources, Spec};
 use std::collections::BTreeMap;
-use std::io::Write;
 
 pub(crate) fn run(args: &Graph) -> Result<(), Exit> {
     let spec = load::load_clean(&args.spec, &args.overrides)?;

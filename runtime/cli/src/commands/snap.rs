@@ -6,7 +6,6 @@ use crate::args::Snap;
 use crate::exit::Exit;
 use crate::{load, output, which};
 use ogive::stages::{self, Stage};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Snap) -> Result<(), Exit> {

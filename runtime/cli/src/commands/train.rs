@@ -6,8 +6,8 @@ use crate::experiments::{self, Asked, failed};
 use crate::watch::Watch;
 use crate::{backends, load, output, which};
 use ogive_lang::elaborate;
-use ogive_lang::hir::experiment::Point;
-use ogive_train::data::{Dataset, Roots, reference};
+use ogive_lang::hir::experiment::{Corpus, Point};
+use ogive_train::data::{Dataset, Roots, reference, webster};
 use ogive_train::run::{End, Finished, RunError, RunFolder, RunOptions, Trainer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +26,12 @@ pub(crate) fn run(args: &Train) -> Result<(), Exit> {
     }
     let stop = interrupt();
     let (experiment, data) = asked.load(None)?;
-    compressors(&data);
+    let text = reference_text(&experiment, &data);
+    let compressed = text.map(|t| std::thread::spawn(move || Some((reference::gzip(&t)?, reference::xz(&t)?))));
     let finished = one(args, &asked, &experiment, data, &folder, stop).map_err(|e| failed(&e))?;
+    if let Some(Ok(Some((gzip, xz)))) = compressed.filter(|_| finished.end == End::Complete).map(std::thread::JoinHandle::join) {
+        output::note(format!("for scale, bits per byte of the text: gzip -9 {gzip:.2}, xz -9 {xz:.2}"));
+    }
     end(&finished, &folder)
 }
 
@@ -69,18 +73,25 @@ fn one(
     let tokenizer = problem.data.tokenizer.clone();
     held.describe(lock, &experiments::files(&asked.spec), tokenizer.as_ref())?;
     output::note(format!("run folder {}", folder.display()));
-    let mut trainer = Trainer::new(problem, backend.as_ref(), options, held)?;
-    trainer.run(&mut Watch::new(), stop)
+    match Trainer::new(problem, backend.as_ref(), options, held) {
+        Ok(mut trainer) => trainer.run(&mut Watch::new(), stop),
+        Err(error) => {
+            // Nothing was trained: a folder that holds a description alone would only stand in the way of the next try.
+            let _ = std::fs::remove_dir_all(folder);
+            Err(error)
+        }
+    }
 }
 
-/// What general compressors make of the validation text: a scale for bits per byte.
-fn compressors(data: &Dataset) {
-    let Some(text) = data.validation_text() else { return };
-    if output::level() < 0 || text.is_empty() {
-        return;
+/// The text that general compressors are asked about, as a scale for bits per byte: all of the dictionary, or of other text the part
+/// that is validated on. `None` where nobody would read the answer.
+fn reference_text(experiment: &ogive_lang::hir::Experiment, data: &Dataset) -> Option<Vec<u8>> {
+    if output::level() < 0 {
+        return None;
     }
-    if let (Some(gzip), Some(xz)) = (reference::gzip(text), reference::xz(text)) {
-        output::note(format!("for scale, the validation text in bits per byte: gzip -9 {gzip:.2}, xz -9 {xz:.2}"));
+    match experiment.data.corpus {
+        Corpus::Webster => Some(webster().as_bytes().to_vec()),
+        _ => data.validation_text().map(<[u8]>::to_vec),
     }
 }
 

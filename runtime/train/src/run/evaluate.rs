@@ -88,6 +88,7 @@ impl<'a> Evaluator<'a> {
             keep_scalars(&mut graph);
             with_likelihood(&mut graph);
             let outputs = graph.outputs.iter().map(|o| o.port.name.clone()).collect();
+            let graph = optimised(&graph, &self.options)?;
             Ok(Compiled { executable: self.backend.compile(&graph, &self.options)?, outputs })
         };
         if let std::collections::btree_map::Entry::Vacant(slot) = self.compiled.entry(batch) {
@@ -104,6 +105,12 @@ fn of_likelihood(nats: f64, data: &Dataset, part: Part) -> Vec<(String, f64)> {
         values.push(("bits_per_byte".into(), bits / bytes));
     }
     values
+}
+
+/// The passes that come before differentiation, attention without its table of scores among them.
+pub(super) fn optimised(graph: &Graph, options: &Options) -> Result<Graph, RunError> {
+    let passes = ogive_graph::pipeline::run(graph, ogive_graph::pipeline::FORWARD, options.verify);
+    passes.map(|(graph, _)| graph).map_err(|failure| RunError::Lowering(failure.to_string()))
 }
 
 /// Drops every output that is no float scalar or is an update.

@@ -1,7 +1,7 @@
 //! The loop: steps, evaluations, checkpoints, claims.
 
 use super::checkpoint::{self, Best, State, Tensors};
-use super::evaluate::{Evaluation, Evaluator, keep_scalars, scalar};
+use super::evaluate::{Evaluation, Evaluator, keep_scalars, optimised, scalar};
 use super::folder::RunFolder;
 use super::metrics::Metrics;
 use super::observer::{Event, Observer, StepReport};
@@ -129,6 +129,7 @@ impl<'a> Trainer<'a> {
         }
         let mut forward = problem.training.graph.clone();
         keep_scalars(&mut forward);
+        let forward = optimised(&forward, &options.exec)?;
         let metric_names = forward.outputs.iter().map(|o| o.port.name.clone()).filter(|n| n != "loss").collect();
         let step_graphs = optimizer::step(&forward, problem.params(), &problem.optimizer)?;
         let store = stored_bytes(&problem, &step_graphs);
