@@ -62,6 +62,11 @@ impl<'a> Eval<'_, 'a> {
                 self.run(Unit::Equation(i), &mut done);
             }
         }
+        for (i, param) in table.params.iter().enumerate() {
+            if !table.used.contains(param.name.name.as_str()) {
+                self.param(i);
+            }
+        }
         self.finish(block, given)
     }
 

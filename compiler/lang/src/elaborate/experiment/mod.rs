@@ -138,12 +138,15 @@ fn all<'a>(experiment: &'a crate::syntax::Experiment, key: &'a str) -> impl Iter
 /// Settings that are given once, by key; unknown, repeated, empty and missing ones are reported.
 fn single_settings<'a>(experiment: &'a crate::syntax::Experiment, cx: &mut Cx<'a>) -> BTreeMap<&'a str, &'a Setting> {
     let mut one: BTreeMap<&str, &Setting> = BTreeMap::new();
+    // what was meant by a misspelled key is not missing too
+    let mut meant: Vec<&str> = Vec::new();
     for setting in &experiment.settings {
         let key = setting.key.name.as_str();
         if !SETTINGS.contains(&key) {
             let message = format!("an experiment has no setting `{key}`");
             let mut error = Diagnostic::error(codes::experiment::UNKNOWN_SETTING, message, setting.key.span, "not known");
             error.help = crate::suggest::help(key, "settings", SETTINGS.iter().copied());
+            meant.extend(crate::suggest::nearest(key, SETTINGS.iter().copied()));
             cx.report(error);
             continue;
         }
@@ -172,7 +175,7 @@ fn single_settings<'a>(experiment: &'a crate::syntax::Experiment, cx: &mut Cx<'a
         }
     }
     for (key, example) in NEEDED {
-        if !one.contains_key(key) {
+        if !one.contains_key(key) && !meant.contains(key) {
             let message = format!("experiment `{}` has no `{key}`", experiment.name.name);
             let error = Diagnostic::error(codes::experiment::MISSING_SETTING, message, experiment.name.span, format!("`{key}` is missing"));
             cx.report(error.help(format!("add `{example}`")));
@@ -230,7 +233,7 @@ fn named_metrics<'a>(experiment: &'a crate::syntax::Experiment, reader: &mut Rea
             reader.report(error.help("write `metric accuracy: correct(logits, next(tokens), over: vocab)`"));
             continue;
         };
-        if ["loss", "bits_per_byte", "perplexity"].contains(&label.name.as_str()) || out.iter().any(|(n, _)| *n == label.name) {
+        if run::METRICS.contains(&label.name.as_str()) || out.iter().any(|(n, _)| *n == label.name) {
             let message = format!("metric `{}` is there already", label.name);
             let error = Diagnostic::error(codes::experiment::REPEATED_SETTING, message, label.span, "there already");
             reader.report(error.help(format!("rename it: `metric {}2: ...`", label.name)));

@@ -9,7 +9,7 @@ use crate::source::Span;
 use crate::syntax::{BinaryOp, Expr, ExprKind, Setting, UnaryOp};
 
 /// Metrics that every run measures.
-const METRICS: [&str; 3] = ["loss", "bits_per_byte", "perplexity"];
+pub(crate) const METRICS: [&str; 4] = ["loss", "bits_per_byte", "bits_per_token", "perplexity"];
 
 fn split(name: &str) -> Option<Split> {
     [Split::Training, Split::Validation, Split::Test].into_iter().find(|s| s.name() == name)
