@@ -77,10 +77,21 @@ fn one(
         Ok(mut trainer) => trainer.run(&mut Watch::new(), stop),
         Err(error) => {
             // Nothing was trained: a folder that holds a description alone would only stand in the way of the next try.
-            let _ = std::fs::remove_dir_all(folder);
+            forget(folder);
             Err(error)
         }
     }
+}
+
+/// Removes what describes a run, and the folder if nothing else is in it.
+fn forget(folder: &Path) {
+    for file in ["lock.json", "run.lock", "tokenizer.json", "metrics.jsonl"] {
+        let _ = std::fs::remove_file(folder.join(file));
+    }
+    let _ = std::fs::remove_dir_all(folder.join("spec"));
+    let _ = std::fs::remove_dir(folder.join("checkpoints"));
+    let _ = std::fs::remove_dir_all(folder.join("tensorboard"));
+    let _ = std::fs::remove_dir(folder);
 }
 
 /// The text that general compressors are asked about, as a scale for bits per byte: all of the dictionary, or of other text the part
