@@ -45,6 +45,10 @@ pub enum RowOp {
     Random { distribution: Distribution, site: u64, inputs: Vec<Reg>, at: Access },
     /// Element-wise function of registers.
     Map { f: MapFn, args: Vec<Reg> },
+    /// Several element-wise functions in one, on f32.
+    Fused { f: FusedFn, args: Vec<Reg> },
+    /// The derivative at the operand of the [`FusedFn::Gelu`] just before.
+    Slope { of: Reg },
     /// Row to scalar.
     Reduce { f: ReduceFn, row: Reg },
     /// Row to the i32 position of its largest element.
@@ -54,6 +58,60 @@ pub enum RowOp {
     Store { arg: u32, at: Access, value: Reg, over: Vec<u32> },
     /// Folds a row (or scalar) over all rows of the chunk into the chunk's part of an argument.
     Accumulate { f: ReduceFn, arg: u32, value: Reg },
+}
+
+/// See [`RowOp::Fused`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FusedFn {
+    /// `a * b + c`.
+    MulAdd,
+    /// `(a - b) * c`.
+    SubMul,
+    /// `a * (1 + erf(a / sqrt 2)) / 2`.
+    Gelu,
+    /// Its derivative.
+    GeluSlope,
+}
+
+impl FusedFn {
+    /// For the reader.
+    pub fn name(self) -> &'static str {
+        match self {
+            FusedFn::MulAdd => "mul_add",
+            FusedFn::SubMul => "sub_mul",
+            FusedFn::Gelu => "gelu",
+            FusedFn::GeluSlope => "gelu_slope",
+        }
+    }
+}
+
+/// Registers that an instruction reads.
+pub fn uses(op: &RowOp) -> Vec<Reg> {
+    match op {
+        RowOp::Const(_) | RowOp::Load { .. } | RowOp::Iota { .. } => Vec::new(),
+        RowOp::Pick { index, .. } => vec![*index],
+        RowOp::Element { row, index, .. } => vec![*row, *index],
+        RowOp::Random { inputs, .. } => inputs.clone(),
+        RowOp::Map { args, .. } | RowOp::Fused { args, .. } => args.clone(),
+        RowOp::Slope { of } => vec![*of],
+        RowOp::Reduce { row, .. } | RowOp::ArgMax { row } => vec![*row],
+        RowOp::Store { value, .. } | RowOp::Accumulate { value, .. } => vec![*value],
+    }
+}
+
+/// Gives every register that an instruction reads another number.
+pub fn renumber(op: &mut RowOp, to: impl Fn(Reg) -> Reg) {
+    let list = |regs: &mut Vec<Reg>| regs.iter_mut().for_each(|r| *r = to(*r));
+    match op {
+        RowOp::Const(_) | RowOp::Load { .. } | RowOp::Iota { .. } => {}
+        RowOp::Pick { index, .. } => *index = to(*index),
+        RowOp::Element { row, index, .. } => (*row, *index) = (to(*row), to(*index)),
+        RowOp::Random { inputs, .. } => list(inputs),
+        RowOp::Map { args, .. } | RowOp::Fused { args, .. } => list(args),
+        RowOp::Slope { of } => *of = to(*of),
+        RowOp::Reduce { row, .. } | RowOp::ArgMax { row } => *row = to(*row),
+        RowOp::Store { value, .. } | RowOp::Accumulate { value, .. } => *value = to(*value),
+    }
 }
 
 /// One instruction.

@@ -5,7 +5,7 @@ use crate::kernels::{Prepared, Scratch};
 use crate::pool::Pool;
 use crate::primitives::Primitives;
 use ogive_graph::plan::{Place, Plan, PortInfo, Slot, Step};
-use ogive_graph::{Axis, DType, Graph, Op, Port, decompose, schedule};
+use ogive_graph::{Axis, DType, Graph, Op, Port, pipeline, schedule};
 use ogive_runtime::{Backend, Bindings, Data, Dim, Draw, ExecError, Executable, Memory, Options, Store, Tensor, ports};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,10 +32,20 @@ pub struct Timing {
     pub calls: u64,
     /// Wall time in all.
     pub nanoseconds: u64,
+    /// Processor time of the whole process meanwhile.
+    pub busy: u64,
+}
+
+/// Processor time of this process in nanoseconds.
+pub fn processor_time() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // Safety: `time` is there to be written.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
 impl Trace {
-    fn note(&self, kernel: usize, nanoseconds: u64) {
+    fn note(&self, kernel: usize, nanoseconds: u64, busy: u64) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         while entries.len() <= kernel {
             let kernel = entries.len();
@@ -43,6 +53,7 @@ impl Trace {
         }
         entries[kernel].calls += 1;
         entries[kernel].nanoseconds += nanoseconds;
+        entries[kernel].busy += busy;
     }
 
     /// What was noted since the last time this was called.
@@ -83,7 +94,11 @@ impl Cpu {
 /// # Errors
 /// What no kernel computes.
 pub fn plan(graph: &Graph) -> Result<Plan, ExecError> {
-    let graph = prepared(graph);
+    verified_plan(graph, false)
+}
+
+fn verified_plan(graph: &Graph, verify: bool) -> Result<Plan, ExecError> {
+    let graph = prepared(graph, verify)?;
     schedule::plan(&graph).map_err(|u| ExecError::Unsupported { backend: "cpu", what: u.what, origin: u.origin })
 }
 
@@ -107,8 +122,12 @@ pub fn code(graph: &Graph) -> Result<String, ExecError> {
     Ok(out)
 }
 
-fn prepared(graph: &Graph) -> Graph {
-    decompose::decompose(graph)
+/// The graph after the passes that every back end wants.
+fn prepared(graph: &Graph, verify: bool) -> Result<Graph, ExecError> {
+    match pipeline::run(graph, pipeline::BACKEND, verify) {
+        Ok((graph, _)) => Ok(graph),
+        Err(failure) => Err(ExecError::Internal(failure.to_string())),
+    }
 }
 
 impl Backend for Cpu {
@@ -121,7 +140,7 @@ impl Backend for Cpu {
             let isa = options.isa.as_deref().unwrap_or("any");
             ExecError::Unsupported { backend: "cpu", what: format!("use `{isa}` instructions on this machine"), origin: Default::default() }
         })?;
-        let plan = plan(graph)?;
+        let plan = verified_plan(graph, options.verify)?;
         let mut compiler = Compiler::new(primitives).map_err(ExecError::Internal)?;
         let mut kernels = Vec::new();
         for kernel in &plan.kernels {
@@ -375,10 +394,10 @@ impl Walk<'_> {
                         *argument = self.bases[address.buffer].wrapping_offset(offset);
                     }
                     let arguments = &self.arguments[..launch.args.len()];
-                    let start = self.trace.map(|_| std::time::Instant::now());
+                    let start = self.trace.map(|_| (std::time::Instant::now(), processor_time()));
                     self.kernels[launch.kernel].run(arguments, self.code, self.pool, self.scratch, self.context);
-                    if let (Some(trace), Some(start)) = (self.trace, start) {
-                        trace.note(launch.kernel, start.elapsed().as_nanos() as u64);
+                    if let (Some(trace), Some((start, before))) = (self.trace, start) {
+                        trace.note(launch.kernel, start.elapsed().as_nanos() as u64, processor_time() - before);
                     }
                 }
                 Action::Loop { id, times, reverse, body } => {

@@ -3,11 +3,11 @@
 use crate::attention::{self, AttendShape, GradShape};
 use crate::codegen::{Code, Compiler, Context};
 use crate::executor::Line;
-use crate::gemm::gemm;
+use crate::gemm::Product;
 use crate::pool::Pool;
 use crate::primitives::Primitives;
-use ogive_graph::DType;
 use ogive_graph::kernel::{Attend, Fold, Gemm, Rows, Scatter, Work};
+use ogive_graph::{DType, ReduceFn};
 
 /// Scratch memory of every worker.
 pub(crate) struct Scratch {
@@ -46,16 +46,22 @@ impl<T: Copy> Shared<T> {
 
 enum Call {
     Rows { rows: Rows, entry: usize, scratch: u64 },
-    Gemm(Gemm),
+    Gemm { gemm: Gemm, primitives: &'static Primitives },
     Attend { attend: Attend, shape: GradShape, primitives: &'static Primitives },
-    Scatter(Scatter),
-    Fold { fold: Fold, accumulate: *const u8 },
+    Scatter { scatter: Scatter, accumulate: Accumulate },
+    Fold { fold: Fold, accumulate: Accumulate },
 }
 
 /// A kernel ready to run.
 pub(crate) struct Prepared(Call);
 
 type Accumulate = unsafe extern "C" fn(usize, *mut u8, *const u8);
+
+fn accumulation(primitives: &Primitives, f: ReduceFn, dtype: DType) -> Result<Accumulate, String> {
+    let found = primitives.accumulate(f, dtype).ok_or_else(|| format!("no primitive to fold {dtype}"))?;
+    // Safety: the address was looked up for this signature.
+    Ok(unsafe { std::mem::transmute::<*const u8, Accumulate>(found.address) })
+}
 
 impl Prepared {
     /// Compiles or looks up what runs.
@@ -65,13 +71,12 @@ impl Prepared {
                 let (entry, scratch) = compiler.rows(rows)?;
                 Call::Rows { rows: rows.clone(), entry, scratch }
             }
-            Work::Gemm(gemm) => Call::Gemm(gemm.clone()),
-            Work::Scatter(scatter) if matches!(scatter.dtype, DType::F32 | DType::I32) => Call::Scatter(scatter.clone()),
-            Work::Scatter(scatter) => return Err(format!("scatter of {}", scatter.dtype)),
-            Work::Fold(fold) => {
-                let found = primitives.accumulate(fold.f, fold.dtype).ok_or_else(|| format!("fold of {}", fold.dtype))?;
-                Call::Fold { fold: fold.clone(), accumulate: found.address }
+            Work::Gemm(gemm) => Call::Gemm { gemm: gemm.clone(), primitives },
+            Work::Scatter(scatter) if scatter.clear.len() > 16 => return Err("scatter into more than 17 axes".into()),
+            Work::Scatter(scatter) => {
+                Call::Scatter { scatter: scatter.clone(), accumulate: accumulation(primitives, ReduceFn::Sum, scatter.dtype)? }
             }
+            Work::Fold(fold) => Call::Fold { fold: fold.clone(), accumulate: accumulation(primitives, fold.f, fold.dtype)? },
             Work::Attend(attend) => Call::Attend { attend: attend.clone(), shape: shape(attend), primitives },
         }))
     }
@@ -82,7 +87,7 @@ impl Prepared {
             Call::Rows { scratch, .. } => *scratch,
             Call::Attend { attend, shape, .. } if attend.grad => attention::grad_scratch(&shape.shape) as u64 * 4,
             Call::Attend { shape, .. } => attention::scratch(&shape.shape) as u64 * 4,
-            Call::Gemm(_) | Call::Scatter(_) | Call::Fold { .. } => 0,
+            Call::Gemm { .. } | Call::Scatter { .. } | Call::Fold { .. } => 0,
         }
     }
 
@@ -101,17 +106,10 @@ impl Prepared {
                     unsafe { entry(args.get(), first, end, scratch.of(worker), context.get()) };
                 });
             }
-            Call::Gemm(gemm) => product(gemm, args, pool),
+            Call::Gemm { gemm, primitives } => product(gemm, primitives, args, pool),
             Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
-            Call::Scatter(scatter) => match scatter.dtype {
-                DType::I32 => scattered::<i32>(scatter, args, pool, context),
-                _ => scattered::<f32>(scatter, args, pool, context),
-            },
-            Call::Fold { fold, accumulate } => {
-                // Safety: the address was looked up for this signature.
-                let accumulate = unsafe { std::mem::transmute::<*const u8, Accumulate>(*accumulate) };
-                folded(fold, args, accumulate);
-            }
+            Call::Scatter { scatter, accumulate } => scattered(scatter, args, pool, context, *accumulate),
+            Call::Fold { fold, accumulate } => folded(fold, args, *accumulate),
         }
     }
 }
@@ -158,6 +156,8 @@ fn attended(a: &Attend, shape: &GradShape, primitives: &'static Primitives, args
 
 /// Elements of an independent part; parts are multiples of this but for the last.
 const PART: u64 = 16;
+/// Depth of a piece where columns of b are far apart.
+const SHALLOW: u64 = 512;
 /// Most tasks that a batch is handed out in.
 const TASKS: u64 = 64;
 
@@ -168,7 +168,7 @@ fn part(all: u64, parts: u64, index: u64) -> (u64, u64) {
     (first, (first + each).min(all))
 }
 
-fn product(g: &Gemm, args: &[*mut u8], pool: &Pool) {
+fn product(g: &Gemm, primitives: &'static Primitives, args: &[*mut u8], pool: &Pool) {
     let batch: u64 = g.batch.iter().map(|l| l.size).product();
     let units = batch * g.m_parts * g.n_parts;
     let tasks = units.min(TASKS);
@@ -176,12 +176,12 @@ fn product(g: &Gemm, args: &[*mut u8], pool: &Pool) {
     pool.run(tasks as usize, &|task, _| {
         let task = task as u64;
         for unit in (task * units / tasks)..((task + 1) * units / tasks) {
-            one_product(g, pointers.get(), unit);
+            one_product(g, primitives, pointers.get(), unit);
         }
     });
 }
 
-fn one_product(g: &Gemm, pointers: [*mut f32; 3], unit: u64) {
+fn one_product(g: &Gemm, primitives: &'static Primitives, pointers: [*mut f32; 3], unit: u64) {
     let (n_part, rest) = (unit % g.n_parts, unit / g.n_parts);
     let (m_part, mut rest) = (rest % g.m_parts, rest / g.m_parts);
     let (m0, m1) = part(g.m, g.m_parts, m_part);
@@ -208,13 +208,24 @@ fn one_product(g: &Gemm, pointers: [*mut f32; 3], unit: u64) {
             b += i * l.strides[1];
         }
         let at = |p: *mut f32, o: i64| p.wrapping_offset(o as isize);
-        let s2 = |pair: [i64; 2]| (pair[0] as isize, pair[1] as isize);
-        let ((rsa, csa), (rsb, csb), (rsc, csc)) = (s2(g.a), s2(g.b), s2(g.c));
-        let (pa, pb, pc) = (at(pointers[0], a), at(pointers[1], b), at(pointers[2], offset[2]));
-        let beta = if s == 0 { 0.0 } else { 1.0 };
-        let (m, n, k) = ((m1 - m0) as usize, (n1 - n0) as usize, g.k as usize);
-        // Safety: the plan's strides stay within the operands' memory; units write parts of c of their own.
-        unsafe { gemm(m, n, k, 1.0, pa, rsa, csa, pb, rsb, csb, beta, pc, rsc, csc) };
+        // Columns of b far apart are packed in shallow pieces.
+        let depth = if g.b[0] == 1 && g.b[1] > SHALLOW as i64 { SHALLOW } else { g.k };
+        for k in (0..g.k).step_by(depth as usize) {
+            let strides = |pair: [i64; 2]| pair.map(|s| s as isize);
+            let product = Product {
+                m: (m1 - m0) as usize,
+                n: (n1 - n0) as usize,
+                k: depth.min(g.k - k) as usize,
+                a: strides(g.a),
+                b: strides(g.b),
+                c: strides(g.c),
+                alpha: 1.0,
+                beta: if s == 0 && k == 0 { 0.0 } else { 1.0 },
+            };
+            let (pa, pb) = (at(pointers[0], a + k as i64 * g.a[1]), at(pointers[1], b + k as i64 * g.b[0]));
+            // Safety: the plan's strides stay within the operands' memory; units write parts of c of their own.
+            unsafe { product.run(primitives, pa, pb, at(pointers[2], offset[2])) };
+        }
     }
 }
 
@@ -231,35 +242,45 @@ fn points<const N: usize>(dims: &[(u64, [i64; N])], offsets: [i64; N], body: &mu
 }
 
 /// Every chunk owns a range of the target's positions and goes through all points in order, so sums have one order.
-fn scattered<T: Copy + Default + std::ops::Add<Output = T>>(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context) {
-    let positions = Shared(args[0].cast::<i32>());
-    let updates = Shared(args[1].cast::<T>());
-    let out = Shared(args[2].cast::<T>());
+fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accumulate: Accumulate) {
+    let pointers = Shared([args[0], args[1], args[2]]);
+    let unit = s.dtype.bytes() as i64;
     let (size, stride) = s.target;
+    // The innermost run of the other axes, where it is contiguous on both sides.
+    let (rest, run) = match s.rest.split_last() {
+        Some(((n, [1, 1]), rest)) => (rest, *n as usize),
+        _ => (s.rest.as_slice(), 1),
+    };
+    let clear_runs = s.clear.iter().any(|&(n, st)| st == 1 && n as usize == run);
     pool.run(s.chunks as usize, &|chunk, _| {
         let chunk = chunk as u64;
         let (first, end) = (chunk * size / s.chunks, (chunk + 1) * size / s.chunks);
-        let at = |o: i64| out.get().wrapping_offset(o as isize);
+        let [positions, updates, out] = pointers.get();
+        let at = |p: *mut u8, o: i64| p.wrapping_offset((o * unit) as isize);
+        let mut skipped = !clear_runs;
+        let clear = |&(n, st): &(u64, i64)| {
+            let inner = !skipped && st == 1 && n as usize == run;
+            skipped |= inner;
+            if inner { (1, [0]) } else { (n, [st]) }
+        };
+        let mut dims = [(1, [0]); 16];
+        for (dim, new) in dims.iter_mut().zip(s.clear.iter().map(clear)) {
+            *dim = new;
+        }
+        let cleared = if clear_runs { run } else { 1 } * unit as usize;
         for target in first..end {
-            let clear: Vec<(u64, [i64; 1])> = s.clear.iter().map(|&(n, st)| (n, [st])).collect();
             // Safety: strides stay within the result; this chunk owns `target`.
-            points(&clear, [target as i64 * stride], &mut |[o]| unsafe { at(o).write(T::default()) });
+            points(&dims[..s.clear.len().min(16)], [target as i64 * stride], &mut |[o]| unsafe { at(out, o).write_bytes(0, cleared) });
         }
         points(&s.points, [0; 3], &mut |[p, u, o]| {
             // Safety: strides stay within the positions.
-            let position = unsafe { positions.get().wrapping_offset(p as isize).read() };
+            let position = unsafe { positions.cast::<i32>().wrapping_offset(p as isize).read() };
             if position < 0 || position as u64 >= size {
                 context.out_of_range(s.site, position);
-                return;
-            }
-            if !(first..end).contains(&(position as u64)) {
-                return;
-            }
-            let start = o + i64::from(position) * stride;
-            points(&s.rest, [u, start], &mut |[u, o]| {
+            } else if (first..end).contains(&(position as u64)) {
                 // Safety: strides stay within updates and result; this chunk owns the position.
-                unsafe { at(o).write(at(o).read() + updates.get().wrapping_offset(u as isize).read()) };
-            });
+                points(rest, [u, o + i64::from(position) * stride], &mut |[u, o]| unsafe { accumulate(run, at(out, o), at(updates, u)) });
+            }
         });
     });
 }

@@ -9,4 +9,4 @@ mod executor;
 mod kernels;
 pub mod primitives;
 
-pub use executor::{Cpu, Timing, Trace, code, plan};
+pub use executor::{Cpu, Timing, Trace, processor_time, code, plan};

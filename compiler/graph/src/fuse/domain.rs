@@ -61,7 +61,8 @@ pub fn fit(graph: &Graph, region: &Region, layout: &Layout, members: &[Value]) -
     let last = innermost(region, layout, members, &domain);
     let by_layout = options.iter().find(|s| last.is_some_and(|a| s.contains(a)));
     let inner = by_layout.or(options.first()).cloned()?;
-    if scalars && !reduces_rows && by_layout.is_none() {
+    // Rows across memory are slower than one more pass over it.
+    if members.len() > 1 && (scalars || reduces_rows) && by_layout.is_none() {
         return None;
     }
     Some((domain, Some(inner)))

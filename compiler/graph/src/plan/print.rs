@@ -32,6 +32,12 @@ pub fn print(plan: &Plan) -> String {
     out
 }
 
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&print(self))
+    }
+}
+
 fn steps(plan: &Plan, list: &[Step], depth: usize, out: &mut String) {
     let pad = "  ".repeat(depth);
     for step in list {
@@ -123,6 +129,8 @@ fn line(rows: &Rows, i: usize, instr: &Instr, names: &[String]) -> String {
         RowOp::Iota { at } => own(address("", at)),
         RowOp::Random { distribution, inputs, at, .. } => own(format!("random {distribution:?} {} ({})", address("", at), regs(inputs))),
         RowOp::Map { f, args } => own(format!("{} {}", f.name(), regs(args))),
+        RowOp::Fused { f, args } => own(format!("{} {}", f.name(), regs(args))),
+        RowOp::Slope { of } => own(format!("slope of r{of}")),
         RowOp::Reduce { f, row } => own(format!("{} over i of r{row}", f.name())),
         RowOp::ArgMax { row } => own(format!("argmax over i of r{row}")),
         RowOp::Store { arg: a, at, value, .. } => format!("{} = r{value}", address(arg(*a), at)),

@@ -7,9 +7,11 @@ use crate::kernel::{Gemm, GemmLoop};
 use crate::shape::Shape;
 
 /// Products below this many multiplications are one task.
-const SMALL: u64 = 1 << 16;
+const SMALL: u64 = 1 << 18;
 /// Tasks that a large product is cut into, at most.
 const PARTS: u64 = 8;
+/// Parts have at least this many rows and columns, if the product has them.
+const SIDE: u64 = 64;
 
 /// The product of `a` and `b` over `over` into `c`.
 pub(super) fn gemm(graph: &Graph, shapes: [&Shape; 2], over: &[AxisId], a: &Storage, b: &Storage, c: &Storage) -> Gemm {
@@ -56,17 +58,27 @@ fn core(mut dims: Vec<(u64, Vec<i64>)>) -> (GemmLoop, Vec<GemmLoop>) {
     (as_loop(core), dims.into_iter().map(as_loop).collect())
 }
 
-/// Fixes the independent parts; they depend on sizes only.
+/// Fixes the independent parts; they depend on sizes only. Operands are packed anew for each part, so parts are as square as can be.
 fn partition(gemm: &mut Gemm) {
     let batch: u64 = gemm.batch.iter().map(|l| l.size).product();
     let work = batch * gemm.m * gemm.n * gemm.k * gemm.sums.iter().map(|l| l.size).product::<u64>();
-    if batch >= PARTS || work < SMALL {
-        return;
+    let most = if gemm.m * gemm.n <= 1 << 17 { PARTS / 2 } else { PARTS };
+    let wanted = most.div_ceil(batch).min(work / SMALL + 1).next_power_of_two();
+    let mut best = (u64::MAX, 1, 1);
+    let mut m_parts = 1;
+    while m_parts <= wanted {
+        let n_parts = wanted / m_parts;
+        let (rows, columns) = (gemm.m.div_ceil(m_parts), gemm.n.div_ceil(n_parts));
+        let fits = (m_parts == 1 || rows >= SIDE) && (n_parts == 1 || columns >= SIDE);
+        let packed = wanted * (rows + columns);
+        if fits && packed < best.0 {
+            best = (packed, m_parts, n_parts);
+        }
+        m_parts *= 2;
     }
-    let parts = PARTS.div_ceil(batch).min(work / SMALL + 1);
-    if gemm.m >= gemm.n {
-        gemm.m_parts = parts.min(gemm.m.div_ceil(32)).max(1);
-    } else {
-        gemm.n_parts = parts.min(gemm.n.div_ceil(32)).max(1);
+    if best.0 == u64::MAX && wanted > 1 {
+        let side = |size: u64| (size / SIDE).clamp(1, wanted);
+        best = if gemm.m >= gemm.n { (0, side(gemm.m), 1) } else { (0, 1, side(gemm.n)) };
     }
+    (gemm.m_parts, gemm.n_parts) = (best.1, best.2);
 }

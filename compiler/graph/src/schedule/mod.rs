@@ -4,6 +4,7 @@ mod contract;
 mod emit;
 pub mod layout;
 mod order;
+mod peephole;
 mod region;
 mod rows;
 mod storage;

@@ -6,7 +6,7 @@ use super::storage::Storage;
 use super::{Planner, Unsupported};
 use crate::entity::Value;
 use crate::fuse::{Class, Group, Groups, Kind, class, domain_of, groups, register_operands};
-use crate::graph::Region;
+use crate::graph::{Graph, Region};
 use crate::op::{Loop, Op};
 use crate::plan::Step;
 use crate::shape::DType;
@@ -54,9 +54,40 @@ impl<'g> Frame<'g> {
         }
     }
 
-    /// Whether a value may be computed straight into other memory: a group's result that has no memory yet.
+    /// Whether a value may be computed straight into other memory: a kernel's result that has no memory yet.
     fn computed(&self, v: Value) -> bool {
-        matches!(class(self.region, v), Class::Row | Class::Whole) && !self.targets.contains_key(&v)
+        if self.targets.contains_key(&v) {
+            return false;
+        }
+        let node = self.region.node(v);
+        let Op::Project(k) = node.op else { return matches!(class(self.region, v), Class::Row | Class::Whole) };
+        let twin = |t: &Value| self.region.node(*t).op == node.op && self.region.node(*t).inputs == node.inputs;
+        let free = !self.targets.keys().any(twin);
+        free && match &self.region.node(node.inputs[0]).op {
+            Op::Attend(_) | Op::AttendGrad(_) => true,
+            Op::Loop(l) => k as usize >= l.carries,
+            _ => false,
+        }
+    }
+
+    /// Makes a kernel write `to` where the value, or what it is a view of, is computed; `false` where a copy is needed.
+    fn target(&mut self, graph: &Graph, mut v: Value, mut to: Storage) -> bool {
+        while class(self.region, v) == Class::View {
+            let node = self.region.node(v);
+            let back = match &node.op {
+                Op::Rename(pairs) => Op::Rename(pairs.iter().map(|&(a, b)| (b, a)).collect()),
+                Op::Split { axis, into } => Op::Merge { from: into.clone(), into: *axis },
+                Op::Merge { from, into } => Op::Split { axis: *into, into: from.clone() },
+                _ => return false,
+            };
+            let Some(behind) = to.view(graph, &back) else { return false };
+            (v, to) = (node.inputs[0], behind);
+        }
+        let free = self.computed(v);
+        if free {
+            self.targets.insert(v, to);
+        }
+        free
     }
 }
 
@@ -76,9 +107,10 @@ impl<'g> Planner<'g> {
             let from = base(&graph.region, output.value);
             if matches!(graph.region.node(from).op, Op::Param(_)) && (output.update || graph.outputs.iter().any(|o| o.update)) {
                 early.push((output, to));
-            } else if frame.computed(output.value) && (!output.update || self.updates_in_place(&mut frame, &mut order, i)) {
-                frame.targets.insert(output.value, to);
-            } else {
+                continue;
+            }
+            let may = !output.update || (frame.computed(output.value) && self.updates_in_place(&mut frame, &mut order, i));
+            if !may || !frame.target(graph, output.value, to.clone()) {
                 late.push((output.value, to));
             }
         }
@@ -212,46 +244,29 @@ impl<'g> Planner<'g> {
         check_types(&l.body)?;
         let id = self.plan.loops;
         self.plan.loops += 1;
-        let times = self.graph.size(l.axis);
-        let mut arguments = Vec::new();
-        let mut carried = Vec::new();
+        let mut around = Around { arguments: Vec::new(), carries: Vec::new(), results: Vec::new(), bound: Vec::new() };
         for (j, &input) in node.inputs.iter().enumerate() {
             let from = self.memory(frame, input);
             if j < l.carries {
-                let ty = frame.region.ty(input);
-                let elements = self.graph.elements(&ty.shape);
-                let order = &frame.layout.orders[input.index()];
-                let buffer = self.buffer(&format!("{v}.{j}"), ty.dtype, elements * 2);
-                let start = Storage::dense(self.graph, buffer, order);
-                self.copy(&mut frame.steps, &from, &start, ty, node);
-                let half = elements as i64;
-                let mut argument = start.clone();
-                argument.slot.flips.push((id, half));
-                let mut result = start.clone();
-                result.slot.offset += half;
-                result.slot.flips.push((id, -half));
-                let mut last = start;
-                last.slot.offset += if times % 2 == 1 { half } else { 0 };
-                arguments.push(argument);
-                carried.push((result, last));
+                let carry = self.carry(frame, v, l, id, j);
+                self.copy(&mut frame.steps, &from, &carry.start, frame.region.ty(input), node);
+                around.arguments.push(carry.argument.clone());
+                around.carries.push(carry);
             } else if j < l.carries + l.stacked {
-                arguments.push(from.slice_in_loop(l.axis, id));
+                around.arguments.push(from.slice_in_loop(l.axis, id));
             } else {
-                arguments.push(from);
+                around.arguments.push(from);
             }
         }
-        let projections = |k: usize| {
-            let used = |u: &Value| frame.region.node(*u).inputs.contains(&v) && frame.region.node(*u).op == Op::Project(k as u32);
-            (v.0 + 1..frame.region.nodes.len() as u32).map(Value).filter(used).collect::<Vec<Value>>()
-        };
-        let mut results = Vec::new();
-        let mut bound = Vec::new();
         for (k, &r) in l.body.results.iter().enumerate() {
-            let shown = projections(k);
-            if k < l.carries {
-                let (result, last) = carried[k].clone();
-                results.push((r, result));
-                bound.extend(shown.into_iter().map(|p| (p, last.clone())));
+            let shown = projections(frame.region, v, k);
+            if let Some(carry) = around.carries.get(k) {
+                around.results.push((r, carry.result.clone()));
+                around.bound.extend(shown.into_iter().map(|p| (p, carry.last.clone())));
+                continue;
+            }
+            if let Some(all) = around.carries.iter().find(|c| c.collected == Some(k)).and_then(|c| c.all.clone()) {
+                around.bound.extend(shown.into_iter().map(|p| (p, all.clone())));
                 continue;
             }
             let whole = match shown.iter().find_map(|p| frame.targets.get(p)) {
@@ -259,20 +274,63 @@ impl<'g> Planner<'g> {
                 None => {
                     let mut order = layout.orders[r.index()].clone();
                     order.insert(0, l.axis);
-                    let elements = self.graph.elements(&l.body.ty(r).shape) * times;
+                    let elements = self.graph.elements(&l.body.ty(r).shape) * self.graph.size(l.axis);
                     let buffer = self.buffer(&format!("{v}.{k}"), l.body.ty(r).dtype, elements);
                     Storage::dense(self.graph, buffer, &order)
                 }
             };
-            results.push((r, whole.slice_in_loop(l.axis, id)));
-            bound.extend(shown.into_iter().map(|p| (p, whole.clone())));
+            around.results.push((r, whole.slice_in_loop(l.axis, id)));
+            around.bound.extend(shown.into_iter().map(|p| (p, whole.clone())));
         }
-        frame.storage.extend(bound);
+        frame.storage.extend(around.bound);
         self.path.push(id);
-        let body = self.body(l, layout, arguments, results)?;
+        let body = self.body(l, layout, around.arguments, around.results)?;
         self.path.pop();
-        frame.steps.push(Step::Loop { id, times, reverse: l.reverse, body });
+        frame.steps.push(Step::Loop { id, times: self.graph.size(l.axis), reverse: l.reverse, body });
         Ok(())
+    }
+
+    /// Memory of carry `j`: two halves that take turns, or, where the loop collects the carry as it enters each iteration, the collection
+    /// with one place more.
+    fn carry(&mut self, frame: &Frame<'g>, v: Value, l: &Loop, id: u32, j: usize) -> Carry {
+        let input = frame.region.node(v).inputs[j];
+        let ty = frame.region.ty(input);
+        let order = &frame.layout.orders[input.index()];
+        let (elements, times) = (self.graph.elements(&ty.shape), self.graph.size(l.axis));
+        let unit = elements as i64;
+        let is_argument = |r: Value| l.body.node(r).op == Op::Argument(j as u32);
+        let collected = (l.carries..l.body.results.len()).find(|&k| {
+            let targeted = projections(frame.region, v, k).iter().any(|p| frame.targets.contains_key(p));
+            is_argument(l.body.results[k]) && !targeted
+        });
+        let places = if collected.is_some() { times + 1 } else { 2 };
+        let buffer = self.buffer(&format!("{v}.{j}"), ty.dtype, elements * places);
+        let first = Storage::dense(self.graph, buffer, order);
+        let at = |offset: i64| {
+            let mut place = first.clone();
+            place.slot.offset += offset;
+            place
+        };
+        if collected.is_some() {
+            let moving = |offset: i64| {
+                let mut place = at(offset);
+                place.slot.moves.push((id, unit));
+                place
+            };
+            let (enter, leave) = if l.reverse { (unit, 0) } else { (0, unit) };
+            let end = times as i64 * unit;
+            let mut all = at(enter);
+            all.strides.insert(l.axis, unit);
+            let (start, last) = if l.reverse { (at(end), at(0)) } else { (at(0), at(end)) };
+            return Carry { start, argument: moving(enter), result: moving(leave), last, collected, all: Some(all) };
+        }
+        let turning = |offset: i64, flip: i64| {
+            let mut place = at(offset);
+            place.slot.flips.push((id, flip));
+            place
+        };
+        let last = at(if times % 2 == 1 { unit } else { 0 });
+        Carry { start: first.clone(), argument: turning(0, unit), result: turning(unit, -unit), last, collected, all: None }
     }
 
     fn body(
@@ -291,9 +349,7 @@ impl<'g> Planner<'g> {
         let order = Order::new(&l.body, &frame.groups);
         let mut late = Vec::new();
         for (r, to) in results {
-            if frame.computed(r) {
-                frame.targets.insert(r, to);
-            } else {
+            if !frame.target(self.graph, r, to.clone()) {
                 late.push((r, to));
             }
         }
@@ -304,6 +360,38 @@ impl<'g> Planner<'g> {
         }
         Ok(frame.steps)
     }
+}
+
+/// Memory of a loop's carry.
+struct Carry {
+    /// Where the initial value goes.
+    start: Storage,
+    /// Where an iteration finds it.
+    argument: Storage,
+    /// Where an iteration leaves it.
+    result: Storage,
+    /// Where it is after the loop.
+    last: Storage,
+    /// The result of the body that collects it on entry.
+    collected: Option<usize>,
+    /// That collection.
+    all: Option<Storage>,
+}
+
+/// Memory around a loop.
+struct Around {
+    arguments: Vec<Storage>,
+    carries: Vec<Carry>,
+    /// Results of the body and where they go.
+    results: Vec<(Value, Storage)>,
+    /// Projections and where they are.
+    bound: Vec<(Value, Storage)>,
+}
+
+/// Projections of result `k` of node `v`.
+pub(super) fn projections(region: &Region, v: Value, k: usize) -> Vec<Value> {
+    let shown = |u: &Value| region.node(*u).op == Op::Project(k as u32) && region.node(*u).inputs[0] == v;
+    (v.0 + 1..region.nodes.len() as u32).map(Value).filter(shown).collect()
 }
 
 /// Whether a group gathers from memory, so that overwriting an operand early could be seen.

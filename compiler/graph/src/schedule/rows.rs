@@ -1,6 +1,7 @@
 //! Drafts of row programs: instructions with strides by axis. Finishing a draft chooses outer and inner dims, merges those that every access
 //! walks alike, and fixes the chunks.
 
+use super::peephole;
 use super::storage::{Storage, merge_dims};
 use crate::entity::AxisId;
 use crate::graph::Graph;
@@ -154,6 +155,7 @@ impl Draft {
             }
         }
         self.mark_rows();
+        peephole::rewrite(&mut self.instrs);
         let mut rows = Rows {
             outer: outer.iter().map(|d| d.0).collect(),
             inner: inner.iter().map(|d| d.0).collect(),
@@ -166,7 +168,10 @@ impl Draft {
             rows.block = Some(BLOCK);
         }
         let elements = rows.rows() * rows.row_len();
+        // A chunk's accumulators are worth their folding where they take in many rows.
+        let kept = self.folds.iter().any(|f| f.row);
         let most = if self.folds.is_empty() { CHUNKS } else { FOLDED };
+        let most = if kept { most.min(rows.rows() / 16).max(1) } else { most };
         rows.chunks = (elements / CHUNK).clamp(1, most).min(rows.rows());
         rows.chunks = rows.rows().div_ceil(rows.rows_per_chunk());
         Finished { rows, inner: inner_axes }
@@ -179,7 +184,8 @@ impl Draft {
                 RowOp::Const(_) | RowOp::Element { .. } | RowOp::Reduce { .. } | RowOp::ArgMax { .. } => false,
                 RowOp::Load { at, .. } | RowOp::Iota { at } | RowOp::Random { at, .. } => at.inner.iter().any(|&s| s != 0),
                 RowOp::Pick { at, index, .. } => at.inner.iter().any(|&s| s != 0) || is_row(index),
-                RowOp::Map { args, .. } => args.iter().any(is_row),
+                RowOp::Map { args, .. } | RowOp::Fused { args, .. } => args.iter().any(is_row),
+                RowOp::Slope { of } => is_row(of),
                 RowOp::Store { value, .. } | RowOp::Accumulate { value, .. } => is_row(value),
             };
             self.instrs[i].row = row;

@@ -1,6 +1,6 @@
 //! Operations that are kernels of their own: contraction, attention, scatter, pad and concat.
 
-use super::region::Frame;
+use super::region::{Frame, projections};
 use super::storage::{Storage, merge_dims};
 use super::{Planner, Unsupported, contract};
 use crate::entity::{AxisId, Value};
@@ -62,10 +62,7 @@ impl<'g> Planner<'g> {
     /// Memory of result `k` of attention, bound to its projections.
     fn result_of(&mut self, frame: &mut Frame<'g>, v: Value, k: u32, a: &Attention, q: &Ty, shared: &[AxisId]) -> Storage {
         let region = frame.region;
-        let shown: Vec<Value> = (v.0 + 1..region.nodes.len() as u32)
-            .map(Value)
-            .filter(|&u| region.node(u).op == Op::Project(k) && region.node(u).inputs[0] == v)
-            .collect();
+        let shown = projections(region, v, k as usize);
         let grad = matches!(region.node(v).op, Op::AttendGrad(_));
         let storage = match shown.iter().find_map(|p| frame.targets.get(p)) {
             Some(target) => target.clone(),

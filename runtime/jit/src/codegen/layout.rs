@@ -3,7 +3,7 @@
 //! A pass runs scalars of the row first, then its row instructions tile by tile. A reduction's result is a scalar of the next pass. Rows that
 //! a later pass reads are kept whole, unless they lie in an argument's memory anyway.
 
-use ogive_graph::kernel::{Reg, RowOp, Rows};
+use ogive_graph::kernel::{Reg, RowOp, Rows, uses};
 
 /// Rows up to this many elements are one tile.
 const WHOLE: u64 = 2048;
@@ -40,19 +40,6 @@ pub(crate) struct Layout {
     pub(crate) home: Vec<Home>,
     /// Bytes of scratch.
     pub(crate) scratch: u64,
-}
-
-/// Registers that an instruction reads.
-pub(crate) fn uses(op: &RowOp) -> Vec<Reg> {
-    match op {
-        RowOp::Const(_) | RowOp::Load { .. } | RowOp::Iota { .. } => Vec::new(),
-        RowOp::Pick { index, .. } => vec![*index],
-        RowOp::Element { row, index, .. } => vec![*row, *index],
-        RowOp::Random { inputs, .. } => inputs.clone(),
-        RowOp::Map { args, .. } => args.clone(),
-        RowOp::Reduce { row, .. } | RowOp::ArgMax { row } => vec![*row],
-        RowOp::Store { value, .. } | RowOp::Accumulate { value, .. } => vec![*value],
-    }
 }
 
 /// Whether the instruction walks its row as a whole: a row instruction, or one that makes a scalar of a row.

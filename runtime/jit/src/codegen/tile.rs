@@ -3,8 +3,9 @@
 use super::emit::{Emitter, element_type};
 use super::layout::Home;
 use super::nest::flags;
+use crate::primitives::Three;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
-use ogive_graph::kernel::{Access, Reg, RowOp};
+use ogive_graph::kernel::{Access, FusedFn, Reg, RowOp};
 use ogive_graph::{DType, MapFn, ReduceFn};
 
 impl Emitter<'_> {
@@ -44,6 +45,9 @@ impl Emitter<'_> {
                 })
             }
             RowOp::Map { f, args } => self.map(r, *f, args),
+            RowOp::Fused { f, args } => self.fused(r, *f, args),
+            // Written by the gelu before it.
+            RowOp::Slope { .. } => Ok(()),
             RowOp::Reduce { f, row } => self.reduce(r, *f, *row),
             RowOp::ArgMax { row } => {
                 let dst = self.place(r)?;
@@ -217,6 +221,31 @@ impl Emitter<'_> {
             _ => self.map_address(f, r, args)?,
         };
         self.call(address, &operands, None);
+        Ok(())
+    }
+
+    fn fused(&mut self, r: Reg, f: FusedFn, args: &[Reg]) -> Result<(), String> {
+        let mut scalar = [false; 3];
+        for (s, &a) in scalar.iter_mut().zip(args) {
+            *s = !self.is_row(a);
+        }
+        let mut operands = vec![self.tile_len, self.place(r)?];
+        let primitive = match f {
+            FusedFn::MulAdd => self.primitives.three(Three::Fma, scalar),
+            FusedFn::SubMul => self.primitives.three(Three::SubScale, scalar),
+            FusedFn::GeluSlope => self.primitives.gelu_slope(),
+            FusedFn::Gelu => match self.rows.instrs.get(r as usize + 1) {
+                Some(next) if next.op == (RowOp::Slope { of: r }) => {
+                    operands.push(self.place(r + 1)?);
+                    self.primitives.gelu_pair()
+                }
+                _ => self.primitives.gelu(),
+            },
+        };
+        for &a in args {
+            operands.push(self.place(a)?);
+        }
+        self.call(primitive.address, &operands, None);
         Ok(())
     }
 
