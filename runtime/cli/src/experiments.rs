@@ -36,8 +36,7 @@ impl Asked {
     pub(crate) fn load(&self, tokenizer: Option<Tokenizer>) -> Result<(Experiment, Dataset), Exit> {
         let first = load::clean(elaborate::experiment(&self.spec, &self.name, &self.settings(true, 256)), &self.spec.sources)?;
         let data = Dataset::load(&data_spec(&first), &self.roots, tokenizer).map_err(|e| failed(&RunError::Data(e)))?;
-        let experiment =
-            load::clean(elaborate::experiment(&self.spec, &self.name, &self.settings(true, data.vocab)), &self.spec.sources)?;
+        let experiment = load::clean(elaborate::experiment(&self.spec, &self.name, &self.settings(true, data.vocab)), &self.spec.sources)?;
         Ok((experiment, data))
     }
 

@@ -10,8 +10,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Stages, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[derive(clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stage {
     /// The syntax tree, as formatted source.
     Parse,

@@ -56,7 +56,11 @@ pub(crate) fn run(args: &Bench) -> Result<(), Exit> {
     Ok(())
 }
 
-fn timed(args: &Bench, between: &mut dyn FnMut() -> Result<(), Exit>, once: &mut dyn FnMut() -> Result<(), Exit>) -> Result<Vec<f64>, Exit> {
+fn timed(
+    args: &Bench,
+    between: &mut dyn FnMut() -> Result<(), Exit>,
+    once: &mut dyn FnMut() -> Result<(), Exit>,
+) -> Result<Vec<f64>, Exit> {
     let mut times = Vec::new();
     for half in 0..2 {
         for _ in 0..args.warm.max(1) {
@@ -75,7 +79,12 @@ fn timed(args: &Bench, between: &mut dyn FnMut() -> Result<(), Exit>, once: &mut
     Ok(times)
 }
 
-fn training(args: &Bench, spec: &Arc<ogive_lang::Spec>, name: &str, between: &mut dyn FnMut() -> Result<(), Exit>) -> Result<Measured, Exit> {
+fn training(
+    args: &Bench,
+    spec: &Arc<ogive_lang::Spec>,
+    name: &str,
+    between: &mut dyn FnMut() -> Result<(), Exit>,
+) -> Result<Measured, Exit> {
     let set = load::settings(&args.overrides, true)?.set;
     let base = args.spec.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
     let roots = Roots { base, allowed: load::roots(&args.spec, &args.overrides) };
@@ -112,9 +121,7 @@ fn forward(
 ) -> Result<Measured, Exit> {
     let settings = load::settings(&args.overrides, false)?;
     let elaborated = match subject {
-        Subject::Block(name) => {
-            Elaborated::Program(Box::new(load::clean(elaborate::block(spec, name, &settings), &spec.sources)?))
-        }
+        Subject::Block(name) => Elaborated::Program(Box::new(load::clean(elaborate::block(spec, name, &settings), &spec.sources)?)),
         Subject::Experiment(name) => {
             let settings = Settings { dims: [("vocab".to_owned(), 256)].into(), ..settings };
             Elaborated::Experiment(Box::new(load::clean(elaborate::experiment(spec, name, &settings), &spec.sources)?))

@@ -153,7 +153,9 @@ fn print(all: &[Costed], tree: bool) {
         return;
     }
     let mut rows = vec![
-        ["", "parameters", "MACs/token", "parameters (bytes)", "optimizer", "activations", "inputs, outputs", "peak"].map(String::from).to_vec(),
+        ["", "parameters", "MACs/token", "parameters (bytes)", "optimizer", "activations", "inputs, outputs", "peak"]
+            .map(String::from)
+            .to_vec(),
     ];
     for c in all {
         rows.push(vec![

@@ -19,7 +19,8 @@ pub(crate) fn run(args: &Data) -> Result<(), Exit> {
     if output::json() {
         let parts = PARTS.map(|p| {
             let split = data.split(p);
-            let value = serde_json::json!({ "tokens": split.tokens.len(), "bytes": split.bytes, "contexts": contexts(split, data.context) });
+            let value =
+                serde_json::json!({ "tokens": split.tokens.len(), "bytes": split.bytes, "contexts": contexts(split, data.context) });
             (p.name().to_owned(), value)
         });
         let value = serde_json::json!({

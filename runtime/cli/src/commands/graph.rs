@@ -55,8 +55,7 @@ fn report(error: StageError, sources: &Sources) -> Exit {
 }
 
 fn drawn(graph: &ogive_graph::Graph, title: &str, format: Format) -> String {
-    let groups: BTreeMap<_, _> =
-        ogive_graph::fuse::assignment(graph).into_iter().map(|a| ((a.path, a.value), a.group)).collect();
+    let groups: BTreeMap<_, _> = ogive_graph::fuse::assignment(graph).into_iter().map(|a| ((a.path, a.value), a.group)).collect();
     let picture = Picture::of_graph(graph, &|path, value| groups.get(&(path.to_vec(), value)).copied());
     match format {
         Format::Dot => draw::dot(&picture),

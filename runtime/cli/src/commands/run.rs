@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
     let settings = load::settings(&args.overrides, args.training)?;
     let name = which::block(&spec, &args.which)?;
     if args.list {
-        let program = load::clean(elaborate::block(&spec, &name, &settings), &spec.sources)?;
+        let program = load::clean(elaborate::open_block(&spec, &name, &settings), &spec.sources)?;
         list(&program);
         return Ok(());
     }
@@ -37,9 +37,8 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
     };
     let batch = None;
     let lowered = lower::program(&program, &lower::Options { dtype, batch, taps: true });
-    let store = Store {
-        tensors: params.take(lowered.params.iter().map(|p| (p.name.clone(), dims_of(&p.dims), DType::F32)).collect(), dtype)?,
-    };
+    let store =
+        Store { tensors: params.take(lowered.params.iter().map(|p| (p.name.clone(), dims_of(&p.dims), DType::F32)).collect(), dtype)? };
     let mut bindings = inputs.take(lowered.inputs.iter().map(expected).collect(), dtype)?;
     let inputs_only = bindings.clone();
     let graph = if args.cotangents.is_some() {

@@ -33,7 +33,11 @@ pub(crate) fn run(args: &Snap) -> Result<(), Exit> {
                     }
                     Err(_) => {
                         different += 1;
-                        output::result(format!("{}: no snapshot yet\n{}", file.display(), difference(&file.display().to_string(), "", &now)));
+                        output::result(format!(
+                            "{}: no snapshot yet\n{}",
+                            file.display(),
+                            difference(&file.display().to_string(), "", &now)
+                        ));
                     }
                 }
             }

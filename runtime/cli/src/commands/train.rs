@@ -112,9 +112,10 @@ pub(crate) fn end(finished: &Finished, folder: &Path) -> Result<(), Exit> {
         output::note(format!("interrupted at step {}; go on with: ogive resume {}", finished.step, folder.display()));
         return Err(Exit::Interrupted);
     }
-    let values = finished.evaluations.iter().flat_map(|(part, e)| {
-        e.values.iter().map(|(name, v)| (format!("{}.{name}", part.name()), *v)).collect::<Vec<_>>()
-    });
+    let values = finished
+        .evaluations
+        .iter()
+        .flat_map(|(part, e)| e.values.iter().map(|(name, v)| (format!("{}.{name}", part.name()), *v)).collect::<Vec<_>>());
     let values: Vec<(String, f64)> = values.collect();
     if output::json() {
         let measured: serde_json::Map<String, serde_json::Value> = values.into_iter().map(|(n, v)| (n, v.into())).collect();
