@@ -1,6 +1,7 @@
 //! Times `layernorm(x + gelu(x * w + b))` over 16 M floats beside a copy of the same memory.
 //!
 //! `cargo run --release -p ogive-jit --example chain -- [threads] [runs]`
+#![allow(clippy::print_stdout, reason = "a program that prints figures")]
 
 use ogive_graph::pipeline::{self, FORWARD};
 use ogive_graph::{AxisId, Builder, DType, Graph, MapFn, Op, Output, Port, ReduceFn, Shape, Ty, Value};

@@ -1,6 +1,7 @@
 //! Times training steps of a dense GPT: 8 layers, width 256, 8 heads, feedforward 1024, 256 positions, batch 8, AdamW.
 //!
 //! `cargo run --release -p ogive-jit --example gpt -- [threads] [steps] [plan|trace]`
+#![allow(clippy::print_stdout, reason = "a program that prints figures")]
 
 use ogive_graph::autodiff::reverse::gradients;
 use ogive_graph::kernel::Work;

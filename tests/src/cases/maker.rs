@@ -87,7 +87,7 @@ impl Maker<'_> {
     /// A bool input.
     pub fn truth(&mut self, name: &str, order: &[AxisId]) -> Value {
         let salt = self.ports;
-        let data = Data::Bool((0..self.count(order)).map(|i| u8::from((i * 5 + i / 3 + salt) % 3 == 0)).collect());
+        let data = Data::Bool((0..self.count(order)).map(|i| u8::from((i * 5 + i / 3 + salt).is_multiple_of(3))).collect());
         let tensor = Tensor { dims: self.dims(order), data };
         self.port(name, order, tensor, false)
     }
@@ -146,7 +146,7 @@ fn numbers(range: Range, count: usize, salt: usize) -> Vec<f64> {
     let step = 2.0 / 1024.0;
     let number = |i: usize| {
         let cell = (i * 653 + salt * 211 + 97) % cells;
-        let x = low + step * cell as f64 + if salt % 2 == 0 { step / 2.0 } else { 0.0 };
+        let x = low + step * cell as f64 + if salt.is_multiple_of(2) { step / 2.0 } else { 0.0 };
         if x == 0.0 { 0.75 * step } else { x }
     };
     (0..count).map(number).collect()

@@ -21,7 +21,7 @@ struct Variable {
 }
 
 /// A case with one scalar output, `loss`: the sum of all float outputs, each element with a weight of its own.
-pub fn with_loss(made: &Made) -> Option<(Graph, Value)> {
+pub(crate) fn with_loss(made: &Made) -> Option<(Graph, Value)> {
     let mut graph = made.graph.clone();
     let outputs: Vec<Value> = graph.outputs.iter().map(|o| o.value).filter(|&v| graph.region.ty(v).dtype.is_float()).collect();
     let mut b = Builder::over(&mut graph.axes, std::mem::take(&mut graph.region));

@@ -3,7 +3,7 @@
 use ogive_graph::{Attention, AxisId, Builder, DType, MapFn, Op, ReduceFn, Value};
 
 /// The mean over an axis.
-pub fn mean(b: &mut Builder<'_>, x: Value, over: &[AxisId]) -> Value {
+pub(crate) fn mean(b: &mut Builder<'_>, x: Value, over: &[AxisId]) -> Value {
     let n: f64 = over.iter().map(|a| b.axes[a.index()].size as f64).product();
     let sum = b.reduce(ReduceFn::Sum, x, over);
     let factor = b.float(1.0 / n, DType::F64);
@@ -11,7 +11,7 @@ pub fn mean(b: &mut Builder<'_>, x: Value, over: &[AxisId]) -> Value {
 }
 
 /// `(x - mean) * rsqrt(variance + 1e-5) * gain`.
-pub fn layer_norm(b: &mut Builder<'_>, x: Value, gain: Value, over: AxisId) -> Value {
+pub(crate) fn layer_norm(b: &mut Builder<'_>, x: Value, gain: Value, over: AxisId) -> Value {
     let m = mean(b, x, &[over]);
     let centred = b.map(MapFn::Sub, &[x, m]);
     let square = b.map(MapFn::Mul, &[centred, centred]);
@@ -24,7 +24,7 @@ pub fn layer_norm(b: &mut Builder<'_>, x: Value, gain: Value, over: AxisId) -> V
 }
 
 /// `x * (1 + erf(x / sqrt 2)) / 2`.
-pub fn gelu(b: &mut Builder<'_>, x: Value) -> Value {
+pub(crate) fn gelu(b: &mut Builder<'_>, x: Value) -> Value {
     let (root, one, half) = (b.float(std::f64::consts::FRAC_1_SQRT_2, DType::F64), b.float(1.0, DType::F64), b.float(0.5, DType::F64));
     let scaled = b.map(MapFn::Mul, &[x, root]);
     let erf = b.map(MapFn::Erf, &[scaled]);
@@ -34,7 +34,7 @@ pub fn gelu(b: &mut Builder<'_>, x: Value) -> Value {
 }
 
 /// The mean over all positions of `logsumexp(logits) - logits[target]`.
-pub fn cross_entropy(b: &mut Builder<'_>, logits: Value, targets: Value, vocab: AxisId) -> Value {
+pub(crate) fn cross_entropy(b: &mut Builder<'_>, logits: Value, targets: Value, vocab: AxisId) -> Value {
     let all = b.add(Op::LogSumExp(vec![vocab]), &[logits]);
     let one = b.add(Op::Gather(vocab), &[logits, targets]);
     let loss = b.map(MapFn::Sub, &[all, one]);
@@ -43,7 +43,7 @@ pub fn cross_entropy(b: &mut Builder<'_>, logits: Value, targets: Value, vocab: 
 }
 
 /// Attention as one operation, or as contractions and a softmax.
-pub fn attention(b: &mut Builder<'_>, a: &Attention, q: Value, k: Value, v: Value, composed: bool) -> Value {
+pub(crate) fn attention(b: &mut Builder<'_>, a: &Attention, q: Value, k: Value, v: Value, composed: bool) -> Value {
     if !composed {
         return b.add_many(Op::Attend(a.clone()), &[q, k, v])[0];
     }
@@ -63,7 +63,7 @@ pub fn attention(b: &mut Builder<'_>, a: &Attention, q: Value, k: Value, v: Valu
 }
 
 /// Axes of a small transformer layer.
-pub struct Dims {
+pub(crate) struct Dims {
     pub seq: AxisId,
     pub src: AxisId,
     pub model: AxisId,
@@ -73,7 +73,7 @@ pub struct Dims {
 }
 
 impl Dims {
-    pub fn new(b: &mut Builder<'_>) -> Self {
+    pub(crate) fn new(b: &mut Builder<'_>) -> Self {
         Dims {
             seq: b.axis("seq", 3),
             src: b.axis("src", 3),
@@ -86,7 +86,7 @@ impl Dims {
 }
 
 /// Names and axes of the parameters of [`layer`].
-pub fn layer_params(d: &Dims) -> Vec<(&'static str, Vec<AxisId>)> {
+pub(crate) fn layer_params(d: &Dims) -> Vec<(&'static str, Vec<AxisId>)> {
     vec![
         ("norm1", vec![d.model]),
         ("wq", vec![d.model, d.head, d.key]),
@@ -101,7 +101,7 @@ pub fn layer_params(d: &Dims) -> Vec<(&'static str, Vec<AxisId>)> {
 }
 
 /// A pre-norm transformer layer.
-pub fn layer(b: &mut Builder<'_>, d: &Dims, x: Value, p: &[Value], composed: bool) -> Value {
+pub(crate) fn layer(b: &mut Builder<'_>, d: &Dims, x: Value, p: &[Value], composed: bool) -> Value {
     let h = layer_norm(b, x, p[0], d.model);
     let there = b.add(Op::Rename(vec![(d.seq, d.src)]), &[h]);
     let q = b.contract(h, p[1], &[d.model]);

@@ -117,7 +117,7 @@ fn whole_reductions_and_accumulations_agree_with_rust() {
                 assert!(x.iter().zip(expected.iter().zip(&y)).all(|(&x, (&e, &y))| (x - (e + y * y)).abs() < 1e-6));
                 let scaled: unsafe extern "C" fn(usize, *mut f32, *const f32, *const f32) = transmute(set.accumulate_scaled().address);
                 let mut z = expected.clone();
-                scaled(n, z.as_mut_ptr(), y.as_ptr(), &raw const *&2.0);
+                scaled(n, z.as_mut_ptr(), y.as_ptr(), &2.0);
                 assert!(z.iter().zip(expected.iter().zip(&y)).all(|(&z, (&e, &y))| (z - (e + 2.0 * y)).abs() < 1e-6));
             }
         }
@@ -141,7 +141,7 @@ fn softmax_and_its_parts_agree_with_f64_and_a_masked_row_is_zero() {
             // Safety: rows of n elements, one scalar.
             let total = unsafe {
                 let f: unsafe extern "C" fn(usize, *mut f32, *const f32, *const f32) -> f32 = transmute(set.exp_sub_sum().address);
-                f(n, dst.as_mut_ptr(), a.as_ptr(), &raw const *&50.0)
+                f(n, dst.as_mut_ptr(), a.as_ptr(), &50.0)
             };
             assert!(close(total, sum, 1e-6) && dst.iter().zip(&found).all(|(&d, &y)| close(d, f64::from(y) * sum, 2e-6)));
             let masked = vec![f32::NEG_INFINITY; n];
@@ -160,7 +160,7 @@ fn normalised_rows_have_mean_zero_and_unit_variance() {
             // Safety: rows of n elements, `out` of two, one scalar.
             unsafe {
                 let f: unsafe extern "C" fn(usize, *mut f32, *const f32, *const f32, *mut f32) = transmute(set.normalise().address);
-                f(n, dst.as_mut_ptr(), a.as_ptr(), &raw const *&1e-5, out.as_mut_ptr());
+                f(n, dst.as_mut_ptr(), a.as_ptr(), &1e-5, out.as_mut_ptr());
             }
             let mean = a.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
             let variance = a.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n as f64;
@@ -213,9 +213,9 @@ fn random_tiles_are_the_numbers_of_the_reference_streams() {
                     let f: Draws = transmute(set.random(Distribution::Normal).address);
                     f(n, dst.as_mut_ptr(), &raw const key, first);
                 }
-                for i in 0..n {
+                for (i, &found) in dst.iter().enumerate().take(n) {
                     let exact = stream.normal(first + i as u64);
-                    assert!(close(dst[i], exact, 1e-6), "{} element {}: {} {exact}", set.name(), first + i as u64, dst[i]);
+                    assert!(close(found, exact, 1e-6), "{} element {}: {found} {exact}", set.name(), first + i as u64);
                 }
             }
         }

@@ -180,7 +180,7 @@ fn copies_keep_the_bytes_whatever_the_strides() {
             }
             let mut dst = vec![0i32; 21];
             let iota: unsafe extern "C" fn(usize, *mut i32, *const i32) = transmute(set.iota().address);
-            iota(21, dst.as_mut_ptr(), &raw const *&5);
+            iota(21, dst.as_mut_ptr(), &5);
             assert!((0..21).all(|i| dst[i as usize] == i + 5));
         }
     }
