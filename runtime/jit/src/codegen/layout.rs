@@ -9,6 +9,8 @@ use ogive_graph::kernel::{Reg, RowOp, Rows, uses};
 const WHOLE: u64 = 2048;
 /// Elements of a tile of longer rows.
 const TILE: u64 = 1024;
+/// Bytes of a result that no cache would hold until it is read.
+const STREAMED: u64 = 1 << 25;
 /// Alignment in scratch.
 const ALIGN: u64 = 64;
 
@@ -163,11 +165,26 @@ fn homes(rows: &Rows, layout: &mut Layout) {
     layout.scratch = top;
 }
 
+/// Whether a store is of more memory than caches hold, so that it should pass them by.
+pub(crate) fn streams(rows: &Rows, store: Reg) -> bool {
+    use ogive_graph::DType;
+    let instr = &rows.instrs[store as usize];
+    let RowOp::Store { at, over, .. } = &instr.op else { return false };
+    let bytes = rows.rows() * rows.row_len() * 4;
+    let each_row = at.outer.iter().all(|&s| s != 0);
+    each_row && instr.row && over.is_empty() && instr.dtype == DType::F32 && contiguous(rows, &at.inner) && bytes >= STREAMED
+}
+
 /// The store that a row may be computed into: contiguous, and nothing later reads what it overwrites.
 fn stored_at_once(rows: &Rows, layout: &Layout, at: &[usize], last: &[usize], r: usize) -> Option<Reg> {
     rows.instrs.iter().enumerate().find_map(|(i, instr)| {
         let RowOp::Store { at: access, value, over, .. } = &instr.op else { return None };
-        if *value as usize != r || !instr.row || !contiguous(rows, &access.inner) || instr.dtype != rows.instrs[r].dtype {
+        if *value as usize != r
+            || !instr.row
+            || !contiguous(rows, &access.inner)
+            || streams(rows, i as Reg)
+            || instr.dtype != rows.instrs[r].dtype
+        {
             return None;
         }
         let clear = rows.instrs.iter().enumerate().all(|(l, load)| match &load.op {

@@ -1,7 +1,7 @@
 //! Emits single instructions on a tile or a scalar.
 
 use super::emit::{Emitter, element_type};
-use super::layout::Home;
+use super::layout::{Home, streams};
 use super::nest::flags;
 use crate::primitives::Three;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -329,6 +329,7 @@ impl Emitter<'_> {
         self.walk(&[&at.inner], &mut |e, element, offsets| {
             let (n, start, memory) = e.part(from, to, element, offsets[0], unit);
             match (row, last) {
+                (true, 1) if streams(e.rows, r) => e.call(e.primitives.stream().address, &[n, memory, start], None),
                 (true, 1) => e.call(e.primitives.copy(dtype).address, &[n, memory, start], None),
                 (true, s) => {
                     let s = e.int(s);
