@@ -81,3 +81,14 @@ fn the_grammar_page_names_every_reserved_word() {
     let listed: Vec<&str> = rule.split('"').skip(1).step_by(2).collect();
     assert_eq!(listed, ogive_lang::parse::RESERVED);
 }
+
+#[test]
+fn the_specs_of_the_front_page_are_clean() {
+    let page = std::fs::read_to_string(spec::root().join("README.md")).unwrap();
+    let fences = spec::fences(&page, "arch");
+    assert!(!fences.is_empty());
+    for text in fences {
+        let checked = spec::check(text);
+        assert!(checked.codes(true).is_empty(), "{text}\n{}", checked.drawn());
+    }
+}
