@@ -2,11 +2,11 @@
 #![allow(unsafe_code, reason = "machine code, raw tensor memory and vector instructions")]
 
 pub mod attention;
-pub mod gemm;
-pub mod pool;
 mod codegen;
 mod executor;
+pub mod gemm;
 mod kernels;
+pub mod pool;
 pub mod primitives;
 
-pub use executor::{Cpu, Timing, Trace, processor_time, code, plan};
+pub use executor::{Cpu, Timing, Trace, code, plan, processor_time};
