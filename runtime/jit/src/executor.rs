@@ -4,6 +4,7 @@ use crate::codegen::{Code, Compiler, Context};
 use crate::kernels::{Prepared, Scratch};
 use crate::pool::Pool;
 use crate::primitives::Primitives;
+use crate::room::{Room, large_pages};
 use ogive_graph::plan::{Place, Plan, PortInfo, Slot, Step};
 use ogive_graph::{Axis, DType, Graph, Op, Port, pipeline, schedule};
 use ogive_runtime::{Backend, Bindings, Data, Dim, Draw, ExecError, Executable, Memory, Options, Store, Tensor, ports};
@@ -189,7 +190,7 @@ struct Machine {
     axes: Vec<Axis>,
     params: Vec<Port>,
     inputs: Vec<Port>,
-    arena: Vec<Line>,
+    arena: Room,
     scratch: Scratch,
     outputs: Vec<Tensor>,
     bases: Vec<*mut u8>,
@@ -198,25 +199,18 @@ struct Machine {
     trace: Option<Arc<Trace>>,
 }
 
-/// A cache line: what arenas are made of, for alignment.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Line([u8; 64]);
-
-impl Line {
-    /// Zeroed memory of at least `bytes`.
-    pub(crate) fn memory(bytes: u64) -> Vec<Line> {
-        vec![Line([0; 64]); bytes.div_ceil(64) as usize]
-    }
-}
-
 // Safety: pointers are rebuilt from owned or borrowed tensors at the start of each run.
 unsafe impl Send for Machine {}
 
 impl Machine {
     fn new(graph: &Graph, plan: Plan, code: Code, kernels: Vec<Prepared>, pool: Arc<Pool>, trace: Option<Arc<Trace>>) -> Machine {
         let actions = actions(&plan, &plan.steps);
-        let outputs = plan.outputs.iter().map(|p| Tensor::zeros(p.dtype, dims(p))).collect();
+        let output = |p: &PortInfo| {
+            let mut tensor = Tensor::zeros(p.dtype, dims(p));
+            large_pages(&mut tensor.data);
+            tensor
+        };
+        let outputs = plan.outputs.iter().map(output).collect();
         let find = |info: &PortInfo| {
             let ports = graph.region.nodes.iter().filter_map(|n| match &n.op {
                 Op::Param(p) | Op::Input(p) => Some(p),
@@ -230,7 +224,7 @@ impl Machine {
         Machine {
             params: plan.params.iter().map(find).collect(),
             inputs: plan.inputs.iter().map(find).collect(),
-            arena: Line::memory(plan.arena),
+            arena: Room::new(plan.arena),
             scratch: Scratch::new(pool.threads(), widest),
             outputs,
             bases: vec![std::ptr::null_mut(); plan.buffers.len()],
@@ -266,7 +260,7 @@ impl Machine {
         for (buffer, base) in self.plan.buffers.iter().zip(&mut self.bases) {
             *base = match buffer.place {
                 // Safety: the plan's offsets lie within the arena.
-                Place::Arena(offset) => unsafe { self.arena.as_mut_ptr().cast::<u8>().add(offset as usize) },
+                Place::Arena(offset) => unsafe { self.arena.start().add(offset as usize) },
                 Place::Store(i) => {
                     let name = &self.plan.params[i as usize].name;
                     store.tensors.get_mut(name).map_or(std::ptr::null_mut(), |t| pointer(&mut t.data))

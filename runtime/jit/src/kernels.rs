@@ -2,16 +2,16 @@
 
 use crate::attention::{self, AttendShape, GradShape};
 use crate::codegen::{Code, Compiler, Context};
-use crate::executor::Line;
 use crate::gemm::Product;
 use crate::pool::Pool;
 use crate::primitives::Primitives;
+use crate::room::Room;
 use ogive_graph::kernel::{Attend, Fold, Gemm, Rows, Scatter, Work};
 use ogive_graph::{DType, ReduceFn};
 
 /// Scratch memory of every worker.
 pub(crate) struct Scratch {
-    memory: Vec<Line>,
+    memory: Room,
     each: usize,
 }
 
@@ -19,16 +19,16 @@ impl Scratch {
     /// `bytes` for each of `workers`.
     pub(crate) fn new(workers: usize, bytes: u64) -> Scratch {
         let each = (bytes.div_ceil(64) * 64) as usize;
-        Scratch { memory: Line::memory((each * workers) as u64), each }
+        Scratch { memory: Room::new((each * workers) as u64), each }
     }
 
     /// All of it.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.memory.len() * size_of::<Line>()) as u64
+        self.memory.bytes()
     }
 
     fn of(&self, worker: usize) -> *mut u8 {
-        self.memory.as_ptr().cast::<u8>().cast_mut().wrapping_add(worker * self.each)
+        self.memory.start().wrapping_add(worker * self.each)
     }
 }
 
@@ -72,7 +72,8 @@ impl Prepared {
                 Call::Rows { rows: rows.clone(), entry, scratch }
             }
             Work::Gemm(gemm) => Call::Gemm { gemm: gemm.clone(), primitives },
-            Work::Scatter(scatter) if scatter.clear.len() > 16 => return Err("scatter into more than 17 axes".into()),
+            Work::Scatter(scatter) if scatter.clear.len() > AXES => return Err(format!("scatter into more than {AXES} axes")),
+            Work::Fold(fold) if fold.dims.len() > AXES => return Err(format!("fold more than {AXES} axes")),
             Work::Scatter(scatter) => {
                 Call::Scatter { scatter: scatter.clone(), accumulate: accumulation(primitives, ReduceFn::Sum, scatter.dtype)? }
             }
@@ -154,6 +155,8 @@ fn attended(a: &Attend, shape: &GradShape, primitives: &'static Primitives, args
     });
 }
 
+/// Most dims of a scatter's or a fold's result.
+const AXES: usize = 16;
 /// Elements of an independent part; parts are multiples of this but for the last.
 const PART: u64 = 16;
 /// Depth of a piece where columns of b are far apart.
@@ -263,14 +266,14 @@ fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accu
             skipped |= inner;
             if inner { (1, [0]) } else { (n, [st]) }
         };
-        let mut dims = [(1, [0]); 16];
+        let mut dims = [(1, [0]); AXES];
         for (dim, new) in dims.iter_mut().zip(s.clear.iter().map(clear)) {
             *dim = new;
         }
         let cleared = if clear_runs { run } else { 1 } * unit as usize;
         for target in first..end {
             // Safety: strides stay within the result; this chunk owns `target`.
-            points(&dims[..s.clear.len().min(16)], [target as i64 * stride], &mut |[o]| unsafe { at(out, o).write_bytes(0, cleared) });
+            points(&dims[..s.clear.len()], [target as i64 * stride], &mut |[o]| unsafe { at(out, o).write_bytes(0, cleared) });
         }
         points(&s.points, [0; 3], &mut |[p, u, o]| {
             // Safety: strides stay within the positions.
@@ -294,8 +297,11 @@ fn folded(fold: &Fold, args: &[*mut u8], accumulate: Accumulate) {
         unsafe { accumulate(fold.len as usize, parts, part) };
     }
     let mut element = 0;
-    let dims: Vec<(u64, [i64; 1])> = fold.dims.iter().map(|&(n, s)| (n, [s])).collect();
-    points(&dims, [0], &mut |[o]| {
+    let mut dims = [(1, [0]); AXES];
+    for (dim, &(n, s)) in dims.iter_mut().zip(&fold.dims) {
+        *dim = (n, [s]);
+    }
+    points(&dims[..fold.dims.len()], [0], &mut |[o]| {
         let from = parts.wrapping_add((element * unit) as usize);
         let to = out.wrapping_offset((o * unit as i64) as isize);
         // Safety: as many points as a part has elements.

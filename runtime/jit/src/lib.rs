@@ -8,5 +8,6 @@ pub mod gemm;
 mod kernels;
 pub mod pool;
 pub mod primitives;
+mod room;
 
 pub use executor::{Cpu, Timing, Trace, code, plan, processor_time};

@@ -1,8 +1,8 @@
 //! Emits the function of a row program: chunk, rows, passes, tiles.
 
-use super::layout::{Home, Layout};
+use super::layout::{Home, Layout, contiguous};
 use super::nest::flags;
-use super::{out_of_range, random_key};
+use super::{out_of_range, prefetch, random_key};
 use crate::primitives::{Primitives, RandomKey};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, SigRef, Type, Value, types};
@@ -10,6 +10,9 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::FunctionBuilder;
 use ogive_graph::kernel::{Access, Reg, RowOp, Rows};
 use ogive_graph::{DType, MapFn, ReduceFn, Scalar};
+
+/// Bytes that a program walks over before it pays to ask ahead.
+const AHEAD: u64 = 1 << 20;
 
 /// State of the emission of one function.
 pub(super) struct Emitter<'a> {
@@ -28,6 +31,10 @@ pub(super) struct Emitter<'a> {
     pub(super) picked: Vec<Option<Value>>,
     /// Offset in scratch of extra scalars: keys of random numbers, starts of positions.
     pub(super) extra: Vec<u64>,
+    /// Memory of the next row: addresses and bytes.
+    ahead: Vec<(Value, i64)>,
+    /// Row instructions emitted for this row.
+    done: usize,
     /// First element of the tile.
     pub(super) tile_at: Option<Value>,
     /// Elements of the tile.
@@ -80,6 +87,8 @@ pub(super) fn function(
         base: vec![None; count],
         picked: vec![None; count],
         extra,
+        ahead: Vec::new(),
+        done: 0,
         tile_at: None,
         tile_len,
     };
@@ -235,6 +244,7 @@ impl<'a> Emitter<'a> {
             }
             self.base[r as usize] = Some(address);
         }
+        self.ahead = self.next_row();
         let len = match (first, rows.block) {
             (Some(first), Some(block)) => {
                 let all = self.int(rows.inner_len() as i64);
@@ -245,6 +255,7 @@ impl<'a> Emitter<'a> {
             }
             _ => self.int(rows.inner_len() as i64),
         };
+        self.done = 0;
         for (scalars, tiles) in &self.layout.passes {
             self.tile_at = None;
             self.tile_len = self.int(1);
@@ -258,12 +269,55 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
+    /// Where the loads of the next row begin, and their bytes. Hardware looks ahead within a page only, so the row's instructions ask for
+    /// the next row's memory, each for a share.
+    fn next_row(&mut self) -> Vec<(Value, i64)> {
+        let rows = self.rows;
+        let all = rows.rows() * rows.row_len() * 4;
+        let mut out = Vec::new();
+        if rows.rows() < 16 || self.layout.tile < rows.row_len() || all < AHEAD {
+            return out;
+        }
+        for r in 0..rows.instrs.len() as Reg {
+            let RowOp::Load { at, .. } = self.op(r) else { continue };
+            let step = match (rows.block, at.outer.last()) {
+                (Some(block), _) => block as i64,
+                (None, Some(&stride)) => stride,
+                (None, None) => 0,
+            };
+            let bytes = rows.row_len() as i64 * self.bytes(r);
+            if let Some(base) = self.base[r as usize]
+                && step != 0
+                && bytes >= 1024
+                && contiguous(rows, &at.inner)
+            {
+                out.push((self.beyond(base, step * self.bytes(r)), bytes));
+            }
+        }
+        out
+    }
+
+    /// Asks for share `i` of `parts` of the next row.
+    fn look_ahead(&mut self, i: usize, parts: usize) {
+        for (start, bytes) in self.ahead.clone() {
+            let lines = (bytes as usize).div_ceil(64);
+            let (from, to) = (lines * i / parts, lines * (i + 1) / parts);
+            if from < to {
+                let (at, bytes) = (self.beyond(start, from as i64 * 64), self.int((to - from) as i64 * 64));
+                self.call(prefetch as *const u8, &[at, bytes], None);
+            }
+        }
+    }
+
     /// The row instructions of a pass, tile by tile.
     fn pass(&mut self, instrs: &[Reg], len: Value) -> Result<(), String> {
         if self.layout.tile >= self.rows.row_len() {
             self.tile_at = None;
             self.tile_len = len;
+            let parts = self.layout.passes.iter().map(|p| p.1.len()).sum();
             for &r in instrs {
+                self.look_ahead(self.done, parts);
+                self.done += 1;
                 self.instr(r)?;
             }
             return Ok(());
