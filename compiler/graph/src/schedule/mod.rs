@@ -8,6 +8,8 @@ mod peephole;
 mod region;
 mod rows;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod whole;
 
 use crate::entity::{AxisId, Value};

@@ -144,7 +144,9 @@ impl<'g> Planner<'g> {
         let region = frame.region;
         let Some(group) = frame.groups.of[output.value.index()] else { return false };
         let holder = &frame.groups.groups[group as usize];
-        if holder.kind != Kind::Rows || domain_of(region, output.value) != region.ty(output.value).shape || reads_late(region, holder) {
+        // A row program that visits more than the parameter's axes would read what it has written.
+        let own = &region.ty(output.value).shape;
+        if holder.kind != Kind::Rows || domain_of(region, output.value) != *own || holder.domain != *own || reads_late(region, holder) {
             return false;
         }
         let held: Vec<Value> = (0..region.nodes.len() as u32)
