@@ -26,6 +26,7 @@ pub mod pipeline;
 pub mod plan;
 mod positions;
 pub mod recognise;
+pub mod recompute;
 mod rewrite;
 pub mod sample;
 pub mod schedule;

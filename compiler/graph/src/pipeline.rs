@@ -2,7 +2,8 @@
 //!
 //! [`FORWARD`] prepares a lowered graph: attention is recognised once constants are folded and before hoisting could carry a mask out of
 //! its loop. Whoever wants gradients differentiates its result. [`BACKEND`] then prepares either kind of graph for `fuse`: softmax becomes
-//! nodes that fuse, stops of gradients have done their work, and what differentiation wrote twice becomes one.
+//! nodes that fuse, stops of gradients have done their work, what differentiation wrote twice becomes one, and what sums should
+//! compute for themselves is written twice again.
 
 use crate::cse::cse;
 use crate::dce::dce;
@@ -11,6 +12,7 @@ use crate::graph::{Graph, Region};
 use crate::hoist::hoist;
 use crate::op::Op;
 use crate::recognise::recognise;
+use crate::recompute::recompute;
 use crate::simplify::simplify;
 use crate::text::print;
 use crate::verify::{VerifyError, verify};
@@ -51,6 +53,7 @@ pub const BACKEND: &[Pass] = &[
     pass("simplify", simplify),
     pass("cse", cse),
     pass("dce", dce),
+    pass("recompute", recompute),
 ];
 
 /// How long a pass took and what it left.

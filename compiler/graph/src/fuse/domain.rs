@@ -8,7 +8,7 @@ use crate::schedule::layout::Layout;
 use crate::shape::Shape;
 
 /// Longest row that is kept whole so that a later instruction can read it again.
-const LONGEST_ROW: u64 = 1 << 15;
+pub(super) const LONGEST_ROW: u64 = 1 << 15;
 
 /// Domain of a set of row operations and the axes of its rows, if the operations fix them; `None` where no row program holds them all.
 pub fn fit(graph: &Graph, region: &Region, layout: &Layout, members: &[Value]) -> Option<(Shape, Option<Shape>)> {

@@ -75,7 +75,7 @@ impl<'a> Merger<'a> {
         if together.len() > LARGEST_GROUP || domain::fit(self.graph, self.region, self.layout, &together).is_none() {
             return false;
         }
-        if self.detour(from, to) || self.detour(to, from) || self.reads_own_memory(&together) {
+        if self.detour(from, to) || self.detour(to, from) || self.reads_own_memory(&together) || self.parts_readers(&together) {
             return false;
         }
         let (keep, gone) = (from.min(to), from.max(to));
@@ -92,6 +92,44 @@ impl<'a> Merger<'a> {
             let node = self.region.node(v);
             matches!(node.op, Op::Gather(_)) && members.contains(&node.inputs[0])
         })
+    }
+
+    /// Whether a sum that leaves the group decides over a reader of the group's other values: that reader could never join.
+    fn parts_readers(&self, members: &[Value]) -> bool {
+        let Some(domain) = members.iter().map(|&v| super::domain_of(self.region, v)).max_by_key(crate::shape::Shape::rank) else {
+            return false;
+        };
+        let reader = |v: Value| {
+            self.users[v.index()]
+                .iter()
+                .copied()
+                .find(|u| !members.contains(u) && self.is_row(*u) && super::domain_of(self.region, *u) == domain)
+        };
+        let leaves = |v: &&Value| {
+            let whole = super::reduction(self.region, **v)
+                .is_some_and(|(_, over)| over == domain && self.graph.elements(&over) > domain::LONGEST_ROW);
+            whole && !members.iter().any(|m| self.region.node(*m).inputs.contains(*v))
+        };
+        let sums: Vec<Value> = members.iter().filter(leaves).copied().collect();
+        !sums.is_empty()
+            && members.iter().filter(|v| !sums.contains(v)).filter_map(|&v| reader(v)).any(|u| sums.iter().any(|&s| self.leads(s, u)))
+    }
+
+    /// Whether `to` depends on `from`.
+    fn leads(&self, from: Value, to: Value) -> bool {
+        let mut seen = BTreeSet::from([from]);
+        let mut stack = vec![from];
+        while let Some(v) = stack.pop() {
+            for &user in self.users[v.index()].iter().filter(|u| **u <= to) {
+                if user == to {
+                    return true;
+                }
+                if seen.insert(user) {
+                    stack.push(user);
+                }
+            }
+        }
+        false
     }
 
     /// Merges along producer and consumer.
