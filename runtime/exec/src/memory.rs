@@ -158,6 +158,13 @@ mod tests {
         let refused = ensure(u64::MAX);
         assert!(Machine::here().is_none() || matches!(refused, Err(ExecError::Memory { needed: u64::MAX, .. })));
         assert!(ensure(1).is_ok());
-        assert!(peak().unwrap_or(1) >= resident().unwrap_or(1));
+    }
+
+    #[test]
+    fn the_peak_is_no_less_than_what_was_resident_before() {
+        // Taken in this order, so that what other threads allocate in between can only raise the peak; the kernel's own counters
+        // may be behind by some pages of each CPU.
+        let before = resident().unwrap_or(0);
+        assert!(peak().unwrap_or(u64::MAX) + (4 << 20) >= before);
     }
 }
