@@ -258,6 +258,128 @@ pub struct Fold {
     pub dims: Vec<(u64, i64)>,
 }
 
+/// The best positions of every row, in ascending order. Arguments: scores (one, or one for each dim that is searched), positions.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TopK {
+    /// Rows: size, strides of each score and of the result.
+    pub rows: Vec<(u64, Vec<i64>)>,
+    /// Per score: sizes and strides of the dims that are searched, slowest first. The score of a position is the sum of all.
+    pub over: Vec<Vec<(u64, i64)>>,
+    /// How many are chosen.
+    pub k: u64,
+    /// Stride of the result along them.
+    pub into: i64,
+    /// Independent parts of the rows.
+    pub chunks: u64,
+}
+
+/// Points sorted by group, stably. Arguments: positions, sequence, ends.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Route {
+    /// Axes of the points, slowest first: size, strides of the positions and of the group's number.
+    pub points: Vec<(u64, [i64; 2])>,
+    /// Positions there are; a group's number is that of its shared axes times this, plus the position.
+    pub size: u64,
+    /// Sizes and strides of the sequence.
+    pub sequence: Vec<(u64, i64)>,
+    /// Sizes and strides of the ends: all groups.
+    pub ends: Vec<(u64, i64)>,
+    /// Index into the plan's sites.
+    pub site: u32,
+}
+
+/// Runs of points: where a sequence and its ends lie.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Runs {
+    /// Sizes and strides of the sequence.
+    pub sequence: Vec<(u64, i64)>,
+    /// Sizes and strides of the ends.
+    pub ends: Vec<(u64, i64)>,
+    /// Groups: size, stride of the weights (or of their gradient).
+    pub groups: Vec<(u64, i64)>,
+}
+
+/// For every point of every run, `row of result (+)= row of x times the group's matrix`. Arguments: x, w, positions, sequence, ends, result.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Routed {
+    /// Axes of the points, slowest first: size, strides of x and of the result.
+    pub points: Vec<(u64, [i64; 2])>,
+    /// The runs.
+    pub runs: Runs,
+    /// Independent products: strides of x, w, result.
+    pub batch: Vec<GemmLoop>,
+    /// Products that add up.
+    pub sums: Vec<GemmLoop>,
+    /// Columns of w and the result.
+    pub n: u64,
+    /// Columns of x, rows of w.
+    pub k: u64,
+    /// Column stride of x.
+    pub a: i64,
+    /// Row and column strides of w.
+    pub b: [i64; 2],
+    /// Column stride of the result.
+    pub c: i64,
+    /// Rows of the result that several points add to: sizes and strides, for clearing. Else every point has its own row.
+    pub add: Option<Vec<(u64, i64)>>,
+    /// Independent parts: of the columns where rows add, else of the sequence.
+    pub parts: u64,
+}
+
+/// As [`Routed`] for matrices of one row or one column, point by point without the sequence. Arguments: x, w, positions, result.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RoutedRows {
+    /// Axes of the points that the result has, slowest first: size, strides of x, w, positions, result.
+    pub rows: Vec<(u64, [i64; 4])>,
+    /// Axes of the points that are summed.
+    pub inner: Vec<(u64, [i64; 4])>,
+    /// Size and stride (of w) of the axis of positions.
+    pub experts: (u64, i64),
+    /// Independent products: strides of x, w, result.
+    pub batch: Vec<GemmLoop>,
+    /// Products that add up.
+    pub sums: Vec<GemmLoop>,
+    /// Columns of w and the result.
+    pub n: u64,
+    /// Columns of x, rows of w.
+    pub k: u64,
+    /// Column stride of x.
+    pub a: i64,
+    /// Row and column strides of w.
+    pub b: [i64; 2],
+    /// Column stride of the result.
+    pub c: i64,
+    /// Independent parts of the rows.
+    pub chunks: u64,
+    /// Index into the plan's sites.
+    pub site: u32,
+}
+
+/// For every group, the sum over its run of `column of x times row of y`. Arguments: x, y, sequence, ends, result.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RoutedOuter {
+    /// Axes of the points, slowest first: size, strides of x and y.
+    pub points: Vec<(u64, [i64; 2])>,
+    /// The runs.
+    pub runs: Runs,
+    /// Independent products: strides of x, y, result.
+    pub batch: Vec<GemmLoop>,
+    /// Products that add up.
+    pub sums: Vec<GemmLoop>,
+    /// Rows of the result.
+    pub m: u64,
+    /// Columns of the result.
+    pub n: u64,
+    /// Stride of x along the rows.
+    pub a: i64,
+    /// Stride of y along the columns.
+    pub b: i64,
+    /// Row and column strides of the result.
+    pub c: [i64; 2],
+    /// Independent parts of m.
+    pub m_parts: u64,
+}
+
 /// What a launch runs.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "each wraps the type of its name")]
@@ -267,6 +389,11 @@ pub enum Work {
     Attend(Attend),
     Scatter(Scatter),
     Fold(Fold),
+    TopK(TopK),
+    Route(Route),
+    Routed(Routed),
+    RoutedRows(RoutedRows),
+    RoutedOuter(RoutedOuter),
 }
 
 impl Work {
@@ -283,6 +410,11 @@ impl Work {
                 }
             }
             Work::Fold(_) => arg == 1,
+            Work::TopK(t) => arg == t.over.len(),
+            Work::Route(_) => arg >= 1,
+            Work::Routed(_) => arg == 5,
+            Work::RoutedRows(_) => arg == 3,
+            Work::RoutedOuter(_) => arg == 4,
         }
     }
 }

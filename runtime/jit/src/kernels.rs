@@ -6,7 +6,8 @@ use crate::gemm::Product;
 use crate::pool::Pool;
 use crate::primitives::Primitives;
 use crate::room::Room;
-use ogive_graph::kernel::{Attend, Fold, Gemm, Rows, Scatter, Work};
+use crate::routed;
+use ogive_graph::kernel::{Attend, Fold, Gemm, Route, Routed, RoutedOuter, RoutedRows, Rows, Scatter, TopK, Work};
 use ogive_graph::{DType, ReduceFn};
 
 /// Scratch memory of every worker.
@@ -27,19 +28,21 @@ impl Scratch {
         self.memory.bytes()
     }
 
-    fn of(&self, worker: usize) -> *mut u8 {
+    /// One worker's part.
+    pub(crate) fn of(&self, worker: usize) -> *mut u8 {
         self.memory.start().wrapping_add(worker * self.each)
     }
 }
 
 /// A pointer that chunks of one kernel share; each writes elements of its own.
 #[derive(Clone, Copy)]
-struct Shared<T>(T);
+pub(crate) struct Shared<T>(pub(crate) T);
 // Safety: chunks write disjoint elements.
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T: Copy> Shared<T> {
-    fn get(&self) -> T {
+    /// What is shared.
+    pub(crate) fn get(&self) -> T {
         self.0
     }
 }
@@ -50,12 +53,28 @@ enum Call {
     Attend { attend: Attend, shape: GradShape, primitives: &'static Primitives },
     Scatter { scatter: Scatter, accumulate: Accumulate },
     Fold { fold: Fold, accumulate: Accumulate },
+    TopK(TopK),
+    Route(Route),
+    Routed { routed: Routed, primitives: &'static Primitives },
+    RoutedRows { rows: RoutedRows, dot: Dot, scaled: Scaled },
+    RoutedOuter { outer: RoutedOuter, primitives: &'static Primitives, scaled: Scaled },
 }
 
 /// A kernel ready to run.
 pub(crate) struct Prepared(Call);
 
 type Accumulate = unsafe extern "C" fn(usize, *mut u8, *const u8);
+
+/// [`Primitives::dot`].
+pub(crate) type Dot = unsafe extern "C" fn(usize, *const f32, *const f32) -> f32;
+/// [`Primitives::accumulate_scaled`].
+pub(crate) type Scaled = unsafe extern "C" fn(usize, *mut f32, *const f32, *const f32);
+
+fn row_primitives(primitives: &Primitives) -> (Dot, Scaled) {
+    let (dot, scaled) = (primitives.dot().address, primitives.accumulate_scaled().address);
+    // Safety: the addresses were looked up for these signatures.
+    unsafe { (std::mem::transmute::<*const u8, Dot>(dot), std::mem::transmute::<*const u8, Scaled>(scaled)) }
+}
 
 fn accumulation(primitives: &Primitives, f: ReduceFn, dtype: DType) -> Result<Accumulate, String> {
     let found = primitives.accumulate(f, dtype).ok_or_else(|| format!("no primitive to fold {dtype}"))?;
@@ -78,6 +97,15 @@ impl Prepared {
                 Call::Scatter { scatter: scatter.clone(), accumulate: accumulation(primitives, ReduceFn::Sum, scatter.dtype)? }
             }
             Work::Fold(fold) => Call::Fold { fold: fold.clone(), accumulate: accumulation(primitives, fold.f, fold.dtype)? },
+            Work::TopK(t) if t.over.len() > routed::SCORES => return Err(format!("choose by more than {} scores", routed::SCORES)),
+            Work::TopK(t) => Call::TopK(t.clone()),
+            Work::Route(route) => Call::Route(route.clone()),
+            Work::Routed(r) => Call::Routed { routed: r.clone(), primitives },
+            Work::RoutedRows(r) => {
+                let (dot, scaled) = row_primitives(primitives);
+                Call::RoutedRows { rows: r.clone(), dot, scaled }
+            }
+            Work::RoutedOuter(r) => Call::RoutedOuter { outer: r.clone(), primitives, scaled: row_primitives(primitives).1 },
             Work::Attend(attend) => Call::Attend { attend: attend.clone(), shape: shape(attend), primitives },
         }))
     }
@@ -88,7 +116,10 @@ impl Prepared {
             Call::Rows { scratch, .. } => *scratch,
             Call::Attend { attend, shape, .. } if attend.grad => attention::grad_scratch(&shape.shape) as u64 * 4,
             Call::Attend { shape, .. } => attention::scratch(&shape.shape) as u64 * 4,
-            Call::Gemm { .. } | Call::Scatter { .. } | Call::Fold { .. } => 0,
+            Call::TopK(t) => routed::top_k_scratch(t),
+            Call::Route(r) => routed::route_scratch(r),
+            Call::Routed { .. } | Call::RoutedOuter { .. } => routed::RUN_SCRATCH,
+            Call::Gemm { .. } | Call::Scatter { .. } | Call::Fold { .. } | Call::RoutedRows { .. } => 0,
         }
     }
 
@@ -111,6 +142,11 @@ impl Prepared {
             Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
             Call::Scatter { scatter, accumulate } => scattered(scatter, args, pool, context, *accumulate),
             Call::Fold { fold, accumulate } => folded(fold, args, *accumulate),
+            Call::TopK(t) => routed::top_k(t, args, pool, scratch),
+            Call::Route(r) => routed::route(r, args, scratch, context),
+            Call::Routed { routed: r, primitives } => routed::routed(r, primitives, args, pool, scratch),
+            Call::RoutedRows { rows, dot, scaled } => routed::routed_rows(rows, args, pool, context, *dot, *scaled),
+            Call::RoutedOuter { outer, primitives, scaled } => routed::routed_outer(outer, primitives, args, pool, scratch, *scaled),
         }
     }
 }
@@ -164,7 +200,8 @@ const SHALLOW: u64 = 512;
 /// Most tasks that a batch is handed out in.
 const TASKS: u64 = 64;
 
-fn part(all: u64, parts: u64, index: u64) -> (u64, u64) {
+/// Part `index` of `parts`.
+pub(crate) fn part(all: u64, parts: u64, index: u64) -> (u64, u64) {
     let each = all.div_ceil(parts).div_ceil(PART) * PART;
     let each = if parts == 1 { all } else { each };
     let first = (index * each).min(all);
@@ -232,8 +269,21 @@ fn one_product(g: &Gemm, primitives: &'static Primitives, pointers: [*mut f32; 3
     }
 }
 
+/// The offsets of the point of `dims` with this row-major number.
+pub(crate) fn offset<const N: usize>(dims: &[(u64, [i64; N])], mut number: u64) -> [i64; N] {
+    let mut out = [0; N];
+    for (i, (size, strides)) in dims.iter().enumerate().rev() {
+        let at = if i == 0 { number } else { number % size } as i64;
+        number /= size;
+        for (o, s) in out.iter_mut().zip(strides) {
+            *o += at * s;
+        }
+    }
+    out
+}
+
 /// Calls `body` with the offsets (one per stride list) of every point of `dims`, the last dim fastest.
-fn points<const N: usize>(dims: &[(u64, [i64; N])], offsets: [i64; N], body: &mut dyn FnMut([i64; N])) {
+pub(crate) fn points<const N: usize>(dims: &[(u64, [i64; N])], offsets: [i64; N], body: &mut dyn FnMut([i64; N])) {
     let Some(((size, strides), rest)) = dims.split_first() else { return body(offsets) };
     for i in 0..*size as i64 {
         let mut moved = offsets;

@@ -9,5 +9,6 @@ mod kernels;
 pub mod pool;
 pub mod primitives;
 mod room;
+mod routed;
 
 pub use executor::{Cpu, Timing, Trace, code, plan, processor_time};

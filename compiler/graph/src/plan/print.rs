@@ -10,7 +10,7 @@
 //! ```
 
 use super::{Place, Plan, Slot, Step};
-use crate::kernel::{Access, Instr, RowOp, Rows, Work};
+use crate::kernel::{Access, Instr, RowOp, Rows, Runs, Work};
 use crate::op::Scalar;
 use std::fmt::Write;
 
@@ -98,8 +98,44 @@ fn head(work: &Work, names: &[String]) -> String {
             format!("{} over {heads} heads, query {query}, source {source}, key {key}, value {value}{causal}", names.join(" "))
         }
         Work::Scatter(s) => format!("{}[{}] += {}, {} positions", names[2], names[0], names[1], s.target.0),
+        Work::TopK(t) => {
+            let rows: u64 = t.rows.iter().map(|d| d.0).product();
+            let sizes = |dims: &Vec<(u64, i64)>| dims.iter().map(|d| d.0.to_string()).collect::<Vec<_>>().join(" x ");
+            let over = t.over.iter().map(sizes).collect::<Vec<_>>().join(" + ");
+            let (out, scores) = names.split_last().map_or(("", String::new()), |(out, scores)| (out.as_str(), scores.join(" + ")));
+            format!("{out} = top {} of {scores}, {rows} rows of {over}, {} chunks", t.k, t.chunks)
+        }
+        Work::Route(r) => {
+            let [positions, sequence, ends] = [&names[0], &names[1], &names[2]];
+            format!("{sequence}, {ends} = {} points of {positions} in {} runs", count(&r.sequence), count(&r.ends))
+        }
+        Work::Routed(r) => {
+            let [x, w, out] = [&names[0], &names[1], &names[5]];
+            let (sign, parts) = if r.add.is_some() { ("+=", "columns") } else { ("=", "rows") };
+            let points = count(&r.runs.sequence);
+            format!("{out} {sign} {x} {w}, {points} rows in {}, [{} x {}], {} parts of {parts}", runs(&r.runs), r.k, r.n, r.parts)
+        }
+        Work::RoutedRows(r) => {
+            let dims = |list: &[(u64, [i64; 4])]| list.iter().map(|d| d.0).product::<u64>();
+            let [x, w, positions, out] = [&names[0], &names[1], &names[2], &names[3]];
+            let (rows, inner) = (dims(&r.rows), dims(&r.inner));
+            format!("{out} = {x} {w}[{positions}], {rows} rows of {inner}, [{} x {}], {} chunks", r.k, r.n, r.chunks)
+        }
+        Work::RoutedOuter(r) => {
+            let [x, y, out] = [&names[0], &names[1], &names[4]];
+            let points = count(&r.runs.sequence);
+            format!("{out} = {x} {y}, [{} x {points}] [{points} x {}] in {}, {} parts", r.m, r.n, runs(&r.runs), r.m_parts)
+        }
         Work::Fold(f) => format!("{} = {} of {} parts of {}, {} elements", names[1], f.f.name(), f.chunks, names[0], f.len),
     }
+}
+
+fn count(dims: &[(u64, i64)]) -> u64 {
+    dims.iter().map(|d| d.0).product()
+}
+
+fn runs(runs: &Runs) -> String {
+    format!("{} runs", count(&runs.groups))
 }
 
 fn address(arg: &str, at: &Access) -> String {

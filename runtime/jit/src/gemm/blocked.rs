@@ -7,13 +7,13 @@ use super::{Product, pack};
 use crate::primitives::simd::{LANES, Simd};
 
 /// Most rows of B in a block.
-const DEPTH: usize = 256;
+pub(super) const DEPTH: usize = 256;
 /// Most columns of B in a block.
-const WIDTH: usize = 512;
+pub(super) const WIDTH: usize = 512;
 /// Distance of packed rows of A: not a multiple of a page, so that rows do not compete for the same lines of the cache.
-const ROW: usize = DEPTH + LANES;
+pub(super) const ROW: usize = DEPTH + LANES;
 /// Most rows of A that are packed at a time.
-const ROWS: usize = 12;
+pub(super) const ROWS: usize = 12;
 /// f32s of space that [`product`] needs.
 pub(crate) const SPACE: usize = DEPTH * WIDTH + ROWS * ROW + LANES;
 
@@ -56,8 +56,9 @@ unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *con
                 while i < p.m {
                     let rows = (p.m - i).min(MR);
                     let a = a.offset(i as isize * p.a[0] + l as isize * p.a[1]);
-                    let tiles =
-                        Tiles { rows, columns, k, alpha: p.alpha, beta, c: c.offset(i as isize * p.c[0] + j as isize), row: p.c[0] };
+                    let at: [isize; ROWS] = std::array::from_fn(|r| r as isize * p.c[0]);
+                    let c = c.offset(i as isize * p.c[0] + j as isize);
+                    let tiles = Tiles { rows, columns, k, alpha: p.alpha, beta, c, at: at.as_ptr(), column: 1 };
                     if p.a[1] == 1 {
                         pack::rows::<S>(rows, k, a, p.a[0], packed_a, ROW);
                         tiles.run::<S, MR, NV, ROW, 1>(packed_a, packed_b);
@@ -88,20 +89,27 @@ unsafe fn scale(p: &Product, c: *mut f32) {
 }
 
 /// A few rows of C.
-struct Tiles {
-    rows: usize,
-    columns: usize,
-    k: usize,
-    alpha: f32,
-    beta: f32,
-    c: *mut f32,
-    row: isize,
+pub(super) struct Tiles {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) k: usize,
+    pub(super) alpha: f32,
+    pub(super) beta: f32,
+    pub(super) c: *mut f32,
+    /// Where each row starts. The same row may come twice where `beta` is 1: rows are written one after the other.
+    pub(super) at: *const isize,
+    /// Distance of columns.
+    pub(super) column: isize,
 }
 
 impl Tiles {
     /// All panels, `MR` rows or what is left: element (i, l) of A is at `i * RA + l * CA`.
     #[inline(always)]
-    unsafe fn run<S: Simd, const MR: usize, const NV: usize, const RA: usize, const CA: usize>(&self, a: *const f32, b: *const f32) {
+    pub(super) unsafe fn run<S: Simd, const MR: usize, const NV: usize, const RA: usize, const CA: usize>(
+        &self,
+        a: *const f32,
+        b: *const f32,
+    ) {
         unsafe {
             if self.rows == MR {
                 return self.panels::<S, MR, NV, RA, CA>(0, a, b);
@@ -142,13 +150,13 @@ impl Tiles {
             let panel = NV * LANES;
             let mut j = 0;
             while j < self.columns {
-                let c = self.c.offset(i as isize * self.row + j as isize);
+                let (c, at) = (self.c.offset(j as isize * self.column), self.at.add(i));
                 let b = b.add(j * self.k);
                 let columns = (self.columns - j).min(panel);
                 if NV == 2 && columns <= LANES {
-                    self.tile::<S, MR, 1, RA, CA>(a, b, panel, c, columns);
+                    self.tile::<S, MR, 1, RA, CA>(a, b, panel, c, at, columns);
                 } else {
-                    self.tile::<S, MR, NV, RA, CA>(a, b, panel, c, columns);
+                    self.tile::<S, MR, NV, RA, CA>(a, b, panel, c, at, columns);
                 }
                 j += panel;
             }
@@ -163,6 +171,7 @@ impl Tiles {
         b: *const f32,
         panel: usize,
         c: *mut f32,
+        at: *const isize,
         columns: usize,
     ) {
         unsafe {
@@ -182,16 +191,43 @@ impl Tiles {
                 a = a.wrapping_add(CA);
                 b = b.wrapping_add(panel);
             }
+            if self.column != 1 {
+                return self.scattered::<S, MR, NV>(&acc, c, at, columns);
+            }
             let (alpha, beta) = (S::splat(self.alpha), S::splat(self.beta));
             for (r, row) in acc.iter().enumerate() {
+                let c = c.offset(*at.add(r));
                 for (v, &x) in row.iter().enumerate() {
-                    let at = c.offset(r as isize * self.row).add(v * LANES);
+                    let at = c.add(v * LANES);
                     let n = columns - v * LANES;
                     let x = S::mul(alpha, x);
                     if n >= LANES {
                         S::store(at, if self.beta == 0.0 { x } else { S::fma(beta, S::load(at), x) });
                     } else {
                         S::store_tail(at, n, if self.beta == 0.0 { x } else { S::fma(beta, S::load_tail(at, n), x) });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes a tile whose columns lie apart.
+    #[inline(always)]
+    unsafe fn scattered<S: Simd, const MR: usize, const NV: usize>(
+        &self,
+        acc: &[[S::F; NV]; MR],
+        c: *mut f32,
+        at: *const isize,
+        columns: usize,
+    ) {
+        unsafe {
+            for (r, row) in acc.iter().enumerate() {
+                for (v, &x) in row.iter().enumerate() {
+                    let mut lanes = [0.0; LANES];
+                    S::store(lanes.as_mut_ptr(), x);
+                    for (j, &x) in lanes.iter().enumerate().take(columns.saturating_sub(v * LANES)) {
+                        let to = c.offset(*at.add(r) + (v * LANES + j) as isize * self.column);
+                        *to = self.alpha * x + if self.beta == 0.0 { 0.0 } else { self.beta * *to };
                     }
                 }
             }

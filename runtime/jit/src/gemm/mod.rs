@@ -5,6 +5,7 @@
 //! portable set.
 
 pub(crate) mod blocked;
+pub(crate) mod gathered;
 mod pack;
 #[cfg(test)]
 mod tests;

@@ -93,3 +93,85 @@ pub(crate) unsafe fn turned_rows<S: Simd>(rows: usize, k: usize, a: *const f32, 
         }
     }
 }
+
+/// As [`columns`] where row l starts `at[l]` from `b`.
+///
+/// # Safety
+/// As [`columns`].
+#[inline(always)]
+pub(crate) unsafe fn gathered_columns<S: Simd>(
+    k: usize,
+    n: usize,
+    width: usize,
+    b: *const f32,
+    at: *const isize,
+    cb: isize,
+    dst: *mut f32,
+) {
+    unsafe {
+        for l in 0..k {
+            let row = b.offset(*at.add(l));
+            let mut j = 0;
+            while j < n {
+                let lanes = (n - j).min(LANES);
+                let to = dst.add((j / width * k + l) * width + j % width);
+                if cb == 1 {
+                    S::store(to, if lanes == LANES { S::load(row.add(j)) } else { S::load_tail(row.add(j), lanes) });
+                } else {
+                    for i in 0..LANES {
+                        *to.add(i) = if i < lanes { *row.offset((j + i) as isize * cb) } else { 0.0 };
+                    }
+                }
+                j += LANES;
+            }
+        }
+    }
+}
+
+/// As [`rows`] where row i starts `at[i]` from `a`.
+///
+/// # Safety
+/// As [`columns`].
+#[inline(always)]
+pub(crate) unsafe fn gathered_rows<S: Simd>(
+    count: usize,
+    k: usize,
+    a: *const f32,
+    at: *const isize,
+    ca: isize,
+    dst: *mut f32,
+    stride: usize,
+) {
+    unsafe {
+        for i in 0..count {
+            let (from, to) = (a.offset(*at.add(i)), dst.add(i * stride));
+            if ca == 1 {
+                rows::<S>(1, k, from, 0, to, stride);
+            } else {
+                for l in 0..k {
+                    *to.add(l) = *from.offset(l as isize * ca);
+                }
+            }
+        }
+    }
+}
+
+/// Element (i, l) of `count` rows of points goes to `l * stride + i`: point l starts `at[l]` from `a`, rows are `ra` apart in it.
+///
+/// # Safety
+/// As [`columns`]; `count` is less than sixteen.
+#[inline(always)]
+pub(crate) unsafe fn points<S: Simd>(count: usize, k: usize, a: *const f32, at: *const isize, ra: isize, dst: *mut f32, stride: usize) {
+    unsafe {
+        for l in 0..k {
+            let (from, to) = (a.offset(*at.add(l)), dst.add(l * stride));
+            if ra == 1 {
+                S::store_tail(to, count, S::load_tail(from, count));
+            } else {
+                for i in 0..count {
+                    *to.add(i) = *from.offset(i as isize * ra);
+                }
+            }
+        }
+    }
+}

@@ -120,3 +120,80 @@ fn a_tile_turned_twice_is_itself() {
     let once = unsafe { Portable::transpose(rows) };
     assert!((0..16).all(|i| (0..16).all(|j| once[i][j] == rows[j][i])));
 }
+
+/// Offsets of rows in a scattered order, each row twice where `twice`.
+fn scattered(rows: usize, row: isize, start: usize, twice: bool) -> Vec<isize> {
+    let place = |i: usize| if twice { i / 2 } else { (i * 7 + 3) % rows.max(1) };
+    (0..rows).map(|i| start as isize + place(i) as isize * row).collect()
+}
+
+#[test]
+fn products_of_gathered_rows_agree_with_f64() {
+    for set in Primitives::all() {
+        for (m, n, k) in [(1, 1, 2), (13, 17, 5), (31, 40, 300), (50, 530, 20)] {
+            for layout in 0..16 {
+                // Rows of m are a prime's multiple apart, so that no two coincide.
+                let (m, add) = (if m % 7 == 0 { m + 1 } else { m }, layout % 2 == 1);
+                let (a, b, mut c) = (placed(m, k, layout % 4, 1), placed(k, n, layout / 4, 2), placed(m, n, layout / 2 % 4, 3));
+                let (from, to) = (scattered(m, a.strides[0], a.start, false), scattered(m, c.strides[0], c.start, add));
+                let mut expected: Vec<f64> = c.cells.iter().map(|&x| f64::from(x)).collect();
+                for i in 0..m {
+                    for j in 0..n {
+                        let term = |l: usize| {
+                            f64::from(a.cells[(from[i] + l as isize * a.strides[1]) as usize]) * f64::from(b.cells[b.index(l, j)])
+                        };
+                        let sum: f64 = (0..k).map(term).sum();
+                        let at = (to[i] + j as isize * c.strides[1]) as usize;
+                        expected[at] = if add { expected[at] + sum } else { sum };
+                    }
+                }
+                let product = gathered::Gathered { m, n, k, a: a.strides[1], b: b.strides, c: c.strides[1], add };
+                let mut space = vec![0.0; gathered::SPACE];
+                // Safety: the matrices hold what the strides name.
+                unsafe {
+                    let b = b.cells.as_ptr().add(b.start);
+                    let (a, c) = (a.cells.as_ptr(), c.cells.as_mut_ptr());
+                    (set.gathered())(&raw const product, a, from.as_ptr(), b, c, to.as_ptr(), space.as_mut_ptr());
+                }
+                close(&c.cells, &expected, k);
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_over_gathered_points_agree_with_f64() {
+    for set in Primitives::all() {
+        for (m, n, k) in [(1, 1, 2), (13, 17, 5), (31, 40, 300), (12, 530, 20)] {
+            for layout in 0..16 {
+                let (k, add) = (if k % 7 == 0 { k + 1 } else { k }, layout % 2 == 1);
+                let (a, b, mut c) = (placed(k, m, layout % 4, 1), placed(k, n, layout / 4, 2), placed(m, n, layout / 2 % 4, 3));
+                let (left, right) = (scattered(k, a.strides[0], a.start, false), scattered(k, b.strides[0], b.start, true));
+                let mut expected: Vec<f64> = c.cells.iter().map(|&x| f64::from(x)).collect();
+                for i in 0..m {
+                    for j in 0..n {
+                        let cell = |p: &Placed, from: isize, e: usize| f64::from(p.cells[(from + e as isize * p.strides[1]) as usize]);
+                        let sum: f64 = (0..k).map(|l| cell(&a, left[l], i) * cell(&b, right[l], j)).sum();
+                        let at = c.index(i, j);
+                        expected[at] = if add { expected[at] + sum } else { sum };
+                    }
+                }
+                let product = gathered::Outer { m, n, k, a: a.strides[1], b: b.strides[1], c: c.strides, add };
+                let mut space = vec![0.0; gathered::SPACE];
+                // Safety: the matrices hold what the strides name.
+                unsafe {
+                    let (a, b, to) = (a.cells.as_ptr(), b.cells.as_ptr(), c.cells.as_mut_ptr().add(c.start));
+                    (set.outer())(&raw const product, a, left.as_ptr(), b, right.as_ptr(), to, space.as_mut_ptr());
+                }
+                close(&c.cells, &expected, k);
+            }
+        }
+    }
+}
+
+fn close(found: &[f32], expected: &[f64], k: usize) {
+    let tolerance = 2e-6 * (k as f64 + 1.0).sqrt() * 4.0;
+    for (at, (&x, &y)) in found.iter().zip(expected).enumerate() {
+        assert!((f64::from(x) - y).abs() <= tolerance, "at {at}: {x}, not {y}");
+    }
+}

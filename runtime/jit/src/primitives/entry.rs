@@ -5,6 +5,7 @@ use super::simd::Simd;
 use super::simd::portable::Portable;
 use super::{fused, lane, layout, random, reduce};
 use crate::attention::{self, AttendShape, GradShape};
+use crate::gemm::gathered::{self, Gathered, Outer};
 use crate::gemm::{Product, blocked};
 
 macro_rules! entries {
@@ -49,6 +50,10 @@ entries! {
         (n: usize, dst: *mut u8, c: *const u8, a: *const u8, b: *const u8) = lane::choose3;
     accumulate [O: Op2] [O] (n: usize, dst: *mut u8, a: *const u8) = layout::accumulate;
     product [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) = blocked::product;
+    gathered [] [] (product: *const Gathered, a: *const f32, a_rows: *const isize, b: *const f32, c: *mut f32, c_rows: *const isize,
+        space: *mut f32) = gathered::gathered;
+    outer [] [] (product: *const Outer, a: *const f32, a_points: *const isize, b: *const f32, b_points: *const isize, c: *mut f32,
+        space: *mut f32) = gathered::outer;
     attend [] [] (shape: *const AttendShape, block: usize, q: *const f32, k: *const f32, v: *const f32, mix: *mut f32, lse: *mut f32,
         scratch: *mut f32) = attention::attend_kernel;
     attend_grad [] [] (shape: *const GradShape, q: *const f32, k: *const f32, v: *const f32, mix: *const f32, lse: *const f32,

@@ -35,6 +35,7 @@ pub use table::Three;
 
 use crate::attention::{AttendFn, AttendGradFn};
 use crate::gemm::ProductFn;
+use crate::gemm::gathered::{GatheredFn, OuterFn};
 use ogive_graph::{DType, Distribution, MapFn, ReduceFn};
 use simd::portable::Portable;
 
@@ -61,6 +62,8 @@ pub struct Primitives {
     three: fn(Three, [bool; 3]) -> *const u8,
     fixed: fn(table::Fixed) -> *const u8,
     product: fn() -> *const u8,
+    gathered: fn() -> *const u8,
+    outer: fn() -> *const u8,
     attend: fn() -> *const u8,
     attend_grad: fn() -> *const u8,
 }
@@ -76,6 +79,8 @@ macro_rules! set {
             three: table::three::<$isa>,
             fixed: table::fixed::<$isa>,
             product: <$isa as entry::Isa>::product,
+            gathered: <$isa as entry::Isa>::gathered,
+            outer: <$isa as entry::Isa>::outer,
             attend: <$isa as entry::Isa>::attend,
             attend_grad: <$isa as entry::Isa>::attend_grad,
         }
@@ -253,6 +258,16 @@ impl Primitives {
     pub(crate) fn product(&self) -> ProductFn {
         // Safety: the entry point has this signature.
         unsafe { std::mem::transmute::<*const u8, ProductFn>((self.product)()) }
+    }
+
+    pub(crate) fn gathered(&self) -> GatheredFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, GatheredFn>((self.gathered)()) }
+    }
+
+    pub(crate) fn outer(&self) -> OuterFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, OuterFn>((self.outer)()) }
     }
 
     pub(crate) fn attend(&self) -> AttendFn {
