@@ -134,11 +134,18 @@ codes! {
     /// Cells.
     cell {
         PREV_OUTSIDE = "prev_outside", "`prev` or `state` outside a cell";
+        NOT_A_STATE = "not_a_state", "`prev` of what is no state";
+        NO_UPDATE = "no_update", "a state without an equation for its new value";
+        CYCLE = "cycle", "a state needs its own new value: the circle does not pass through `prev`";
+        STATE_DIMS = "state_dims", "a state whose start or new value has other dims than the state";
+        START = "start", "a start value that is not there before the first step";
+        NOT_SCANNED = "not_scanned", "a cell is called without `scan`";
+        ALONG_MISSING = "along_missing", "a scan along a dim that no argument has";
+        OWN_DIM = "own_dim", "a scan along a dim that the step has itself";
     }
     /// Parts of the language that this version reads and does not run yet.
     pending {
         SELECTION = "selection", "selections are read but not run yet";
-        CELL = "cell", "cells are read but not run yet";
     }
 }
 

@@ -85,6 +85,8 @@ pub struct Instance {
     pub outputs: Vec<Output>,
     /// Parameters in declared order; those that no result depends on are left out.
     pub params: Vec<Param>,
+    /// What a cell keeps from step to step: its own states in declared order, then those of cells that it calls.
+    pub states: Vec<State>,
     /// Instances that the body calls, in source order.
     pub children: Vec<InstanceId>,
     /// The equations.
@@ -136,6 +138,25 @@ pub struct Output {
     pub node: NodeId,
     /// For each input, whether the value depends on it (and so carries what it lifts over).
     pub depends: Vec<bool>,
+    /// Where.
+    pub span: Span,
+}
+
+/// A value that a cell keeps from one step to the next.
+#[derive(Clone, PartialEq, Debug)]
+pub struct State {
+    /// The name in the cell; `cell.name` for a state of a cell that it calls.
+    pub name: String,
+    /// Dims in declared order; what the cell is lifted over comes on top.
+    pub dims: Vec<AxisId>,
+    /// The value before the first step. It needs no `Prev`.
+    pub start: NodeId,
+    /// The value after the step.
+    pub next: NodeId,
+    /// For each input, whether the value depends on it in some step.
+    pub depends: Vec<bool>,
+    /// For each input, whether the start value depends on it.
+    pub start_depends: Vec<bool>,
     /// Where.
     pub span: Span,
 }
@@ -228,8 +249,25 @@ pub enum Op {
     Primitive(Primitive),
     /// Random numbers with the dims of the operand.
     RandomLike(Distribution),
-    /// One application of an instance. Its results are read by `Project`.
+    /// The operand with at least the dims of this node's type, the same along those that it lacks.
+    Spread,
+    /// State `i` of the cell before the step.
+    Prev(u32),
+    /// One application of an instance; for a cell one step, its states before the step behind the inputs. Its results are read by
+    /// `Project`: the outputs, then the new states.
     Call(InstanceId),
+    /// The start values of a cell's states for these inputs, read by `Project`.
+    Starts(InstanceId),
+    /// A cell run along `axis`: operands that have it are given position by position. Results: outputs, which have `axis`, then the
+    /// last states.
+    Scan {
+        /// The cell.
+        instance: InstanceId,
+        /// The dim of time.
+        axis: AxisId,
+        /// From the last position to the first.
+        reverse: bool,
+    },
     /// An instance applied once per position of `axis`: operand 0 is the carry, the rest are the same each time.
     Repeat {
         /// What is applied.
@@ -239,8 +277,26 @@ pub enum Op {
         /// `depth`.
         axis: AxisId,
     },
-    /// Result `i` of the operand, a `Call` or `Repeat`.
+    /// Result `i` of the operand, one of those with several.
     Project(u32),
+}
+
+impl Op {
+    /// The instance that is applied.
+    pub fn callee(&self) -> Option<InstanceId> {
+        match self {
+            Op::Call(id) | Op::Starts(id) | Op::Repeat { instance: id, .. } | Op::Scan { instance: id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn callee_mut(&mut self) -> Option<&mut InstanceId> {
+        match self {
+            Op::Call(id) | Op::Starts(id) | Op::Repeat { instance: id, .. } | Op::Scan { instance: id, .. } => Some(id),
+            _ => None,
+        }
+    }
 }
 
 impl Program {

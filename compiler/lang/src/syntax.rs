@@ -204,8 +204,8 @@ pub enum ExprKind {
     Call(Call),
     /// `stack 18 of f(x)` (`share: false`), `share 9 of f(x)`.
     Repeat { share: bool, times: Box<Expr>, call: Call },
-    /// `scan cell(x) along seq`.
-    Scan { call: Call, along: Ident },
+    /// `scan cell(x) along seq`, `scan cell(x) backward along seq`.
+    Scan { call: Call, along: Ident, backward: bool },
     /// `x[seq as src]`, `W[pick]`, `b[rate: 0]`, several separated by commas.
     Index { of: Box<Expr>, by: Vec<Index> },
     /// `if c { a } else { b }`, c known at compile time.

@@ -302,7 +302,10 @@ fn all_independent_errors_are_reported() {
         ("block f[a](x: [a]) -> y: [a] { y = stack 0 of g(x) } block g[a](x: [a]) -> y: [a] { y = x }", &["arch::repeat::count"]),
         ("block f[a](x: [a]) -> y: [a] { y = if x > 0 { x } else { 0 * x } }", &["arch::constant::not_constant"]),
         ("block f[a](x: [a]) -> y: [a] { y = x[modle as b] }", &["arch::name::unknown_dim"]),
-        ("cell c[a](x: [a]) -> y: [a] { state s: [a] = 0 s = prev s + x y = s }", &["arch::pending::cell"]),
+        (
+            "cell c[a](x: [a]) -> y: [a] { state s: [a] = 0 s = prev s + x y = s } block f[a](x: [a]) -> y: [a] { y = c(x) }",
+            &["arch::cell::not_scanned"],
+        ),
         ("block f[a](x: [a]) -> y: [a] { p = top(2, x, over: a) y = x }", &["arch::pending::selection"]),
     ];
     for (text, codes) in cases {

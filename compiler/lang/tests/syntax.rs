@@ -50,7 +50,9 @@ fn show(kind: &ExprKind) -> String {
         ExprKind::Repeat { share, times, call } => {
             format!("({} {} {})", if *share { "share" } else { "stack" }, expr(times), call.callee.name)
         }
-        ExprKind::Scan { call, along } => format!("(scan {} {})", call.callee.name, along.name),
+        ExprKind::Scan { call, along, backward } => {
+            format!("(scan{} {} {})", if *backward { " backward" } else { "" }, call.callee.name, along.name)
+        }
         ExprKind::Index { of, by } => format!("{}[{}]", expr(of), by.len()),
         ExprKind::If { condition, then, otherwise } => format!("(if {} {} {})", expr(condition), expr(then), expr(otherwise)),
         ExprKind::List(items) => format!("[{}]", items.iter().map(expr).collect::<Vec<_>>().join(" ")),
@@ -79,6 +81,7 @@ fn operators_bind_as_in_mathematics() {
         ("if a { b } else if c { d } else { e }", "(if a b (if c d e))"),
         ("1 - stack 2 * n of f(x)", "(Sub 1 (stack (Mul 2 n) f))"),
         ("share 9 of f(x) + scan g(x) along seq", "(Add (share 9 f) (scan g seq))"),
+        ("scan g(backward) backward along seq", "(scan backward g seq)"),
         ("[a, 1.5e-3, inf, true, \"t\"]", "[a 0.0015 inf true \"t\"]"),
         ("(a, b.c)", "<a b.c>"),
         ("iffy + origin + informed + notes + ofs", "(Add (Add (Add (Add iffy origin) informed) notes) ofs)"),

@@ -49,6 +49,14 @@ pub(crate) struct Body<'a> {
     pub inlining: Vec<usize>,
     /// Equations being evaluated.
     pub evaluating: BTreeSet<usize>,
+    /// The states before the step, by declaration.
+    pub prevs: Vec<Val>,
+    /// States of this cell and of those that it calls.
+    pub slots: Vec<super::cell::Slot>,
+    /// Set while a start value is evaluated.
+    pub starting: bool,
+    /// How many names the scan that comes next is given to.
+    pub wanted: usize,
     /// Named instances that were used.
     pub named: HashMap<usize, super::call::Shared>,
     pub nodes: Vec<Node>,
@@ -85,6 +93,10 @@ impl<'a> Body<'a> {
             frames: Vec::new(),
             inlining: Vec::new(),
             evaluating: BTreeSet::new(),
+            prevs: Vec::new(),
+            slots: Vec::new(),
+            starting: false,
+            wanted: 0,
             named: HashMap::new(),
             nodes: Vec::new(),
             place: Vec::new(),

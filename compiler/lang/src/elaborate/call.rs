@@ -2,6 +2,8 @@
 
 use super::body::{Body, Eval};
 use super::context::Draft;
+use super::lift::Lifted;
+use super::scan::Along;
 use super::table::Entry;
 use super::value::{Const, Val};
 use crate::codes;
@@ -9,7 +11,7 @@ use crate::diag::Diagnostic;
 use crate::hir::{Instance, InstanceId, NodeId, Op};
 use crate::source::{FileId, Span};
 use crate::syntax::{Arg, Block, BlockKind, Call, Expr, ExprKind, Ident, PortType};
-use ogive_graph::{AxisId, DType, Op as Primitive, Shape, Ty};
+use ogive_graph::{AxisId, DType, Shape, Ty};
 use std::collections::BTreeMap;
 
 /// A named instance after its first use.
@@ -53,6 +55,8 @@ pub(crate) struct Target<'a> {
     pub named: Option<usize>,
     pub span: Span,
     pub times: Option<Times>,
+    /// Set where a `scan` runs the cell.
+    pub along: Option<Along>,
 }
 
 /// A tensor argument in its place.
@@ -135,7 +139,7 @@ impl<'a> Eval<'_, 'a> {
         }
     }
 
-    fn target(&mut self, call: &'a Call, times: Option<Times>) -> Option<Target<'a>> {
+    pub(crate) fn target(&mut self, call: &'a Call, times: Option<Times>) -> Option<Target<'a>> {
         let name = &call.callee;
         if let Some((Entry::Named(i), _)) = self.body.table.entries.get(name.name.as_str()).copied() {
             let of = self.body.table.named[i].of;
@@ -143,10 +147,10 @@ impl<'a> Eval<'_, 'a> {
                 self.unknown_block(of);
                 return None;
             };
-            return Some(Target { file, block, name, named: Some(i), span: call.span, times });
+            return Some(Target { file, block, name, named: Some(i), span: call.span, times, along: None });
         }
         let (file, block) = self.cx.items.block(self.body.file, &name.name)?;
-        Some(Target { file, block, name, named: None, span: call.span, times })
+        Some(Target { file, block, name, named: None, span: call.span, times, along: None })
     }
 
     pub(crate) fn unknown_block(&mut self, name: &Ident) {
@@ -176,7 +180,7 @@ impl<'a> Eval<'_, 'a> {
     }
 
     /// Looks at arguments of a call that cannot be made, for what is wrong in them.
-    fn arguments_alone(&mut self, args: &'a [Arg], first: Option<&'a Expr>) {
+    pub(crate) fn arguments_alone(&mut self, args: &'a [Arg], first: Option<&'a Expr>) {
         for value in first.into_iter().chain(args.iter().map(|a| &a.value)) {
             // a label's value may be a word or dim of the callee
             if !matches!(value.kind, ExprKind::Name(_) | ExprKind::List(_)) {
@@ -225,11 +229,9 @@ impl<'a> Eval<'_, 'a> {
         value
     }
 
-    fn apply(&mut self, target: &Target<'a>, args: &'a [Arg], first: Option<&'a Expr>) -> Val {
-        if target.block.kind == BlockKind::Cell {
-            let message = format!("`{}` is a cell; cells are read but cannot be run yet", target.name.name);
-            let error = Diagnostic::error(codes::pending::CELL, message, target.span, "not yet");
-            self.cx.report(error.help("write the recurrence over depth: `share N of step(x)`"));
+    pub(crate) fn apply(&mut self, target: &Target<'a>, args: &'a [Arg], first: Option<&'a Expr>) -> Val {
+        if target.block.kind == BlockKind::Cell && target.along.is_none() && !self.may_step(target) {
+            self.arguments_alone(args, first);
             return Val::Error;
         }
         let Some(arguments) = self.sort_arguments(target, args, first) else {
@@ -372,6 +374,7 @@ impl<'a> Eval<'_, 'a> {
             children: Vec::new(),
             body: Vec::new(),
             taps: Vec::new(),
+            states: Vec::new(),
             span: target.span,
         };
         let mut key = self.body.place.clone();
@@ -392,40 +395,11 @@ impl<'a> Eval<'_, 'a> {
 
     /// The nodes of a call: hygienic renaming of lifted dims, the call, its results.
     fn results(&mut self, target: &Target<'a>, id: InstanceId, operands: Vec<Operand>) -> Val {
-        let span = target.span;
-        let bound: Vec<AxisId> = self.cx.drafts[id.index()].instance.dims.iter().map(|d| d.1).collect();
-        // a dim that is lifted over and also bound to a dim of the callee gets another name within
-        let mut renamed: Vec<(AxisId, AxisId)> = Vec::new();
-        let mut inputs = Vec::new();
-        let mut extras = Vec::new();
-        for operand in &operands {
-            let clash: Vec<AxisId> = operand.extra.iter().filter(|a| bound.contains(a)).collect();
-            let mut pairs = Vec::new();
-            for axis in clash {
-                let fresh = match renamed.iter().find(|(a, _)| *a == axis) {
-                    Some(&(_, fresh)) => fresh,
-                    None => {
-                        let name = self.cx.axes[axis.index()].name.clone();
-                        let fresh = self.cx.axis(&name, self.cx.size(axis), operand.span);
-                        renamed.push((axis, fresh));
-                        fresh
-                    }
-                };
-                pairs.push((axis, fresh));
-            }
-            let mut node = operand.node;
-            let mut extra = operand.extra.clone();
-            if !pairs.is_empty() {
-                let swap = |shape: &Shape| Shape::of(shape.iter().map(|a| pairs.iter().find(|(x, _)| *x == a).map_or(a, |(_, y)| *y)));
-                // only the lifted dims are renamed; the port's own stay
-                let ty = Ty::new(self.body.ty(node).dtype, swap(&self.body.ty(node).shape));
-                extra = swap(&extra);
-                let domain = self.body.node(node).domain;
-                node = self.push_in(Op::Primitive(Primitive::Rename(pairs)), vec![node], ty, domain, operand.span);
-            }
-            inputs.push(node);
-            extras.push(extra);
+        if target.block.kind == BlockKind::Cell {
+            return self.cell_results(target, id, operands);
         }
+        let span = target.span;
+        let Lifted { inputs, extras, renamed } = self.hygienic(id, &operands);
         let op = match target.times {
             Some(times) => Op::Repeat { instance: id, share: times.share, axis: times.axis },
             None => Op::Call(id),
@@ -452,21 +426,9 @@ impl<'a> Eval<'_, 'a> {
                 }
                 shape = self.body.ty(inputs[0]).shape.clone();
             }
-            let ty = Ty::new(dtypes[i], shape.clone());
-            let mut node = self.push_in(Op::Project(u32::try_from(i).unwrap_or(0)), vec![call], ty, output.domain, span);
-            let back: Vec<(AxisId, AxisId)> = renamed.iter().filter(|(_, f)| shape.contains(*f)).map(|&(a, f)| (f, a)).collect();
-            if !back.is_empty() {
-                if let Some(&(_, axis)) = back.iter().find(|(_, a)| shape.contains(*a)) {
-                    let name = self.dim_name(axis).to_string();
-                    let message = format!("an argument of `{}` is lifted over `{name}`, which its result has too", target.name.name);
-                    let error = Diagnostic::error(codes::shape::REPEATED_DIM, message, span, format!("`{name}` twice"));
-                    self.cx.report(error.help(format!("rename the argument's dim: `x[{name} as {name}2]`")));
-                    return Val::Error;
-                }
-                let shape = Shape::of(shape.iter().map(|a| back.iter().find(|(f, _)| *f == a).map_or(a, |(_, b)| *b)));
-                let ty = Ty::new(dtypes[i], shape);
-                node = self.push_in(Op::Primitive(Primitive::Rename(back)), vec![node], ty, output.domain, span);
-            }
+            let ty = Ty::new(dtypes[i], shape);
+            let node = self.push_in(Op::Project(u32::try_from(i).unwrap_or(0)), vec![call], ty, output.domain, span);
+            let Some(node) = self.restored(target, node, &renamed) else { return Val::Error };
             values.push(Val::Tensor(node));
         }
         if values.len() == 1 { values.remove(0) } else { Val::Tuple(values) }

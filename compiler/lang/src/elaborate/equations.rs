@@ -8,7 +8,7 @@ use crate::codes;
 use crate::diag::Diagnostic;
 use crate::hir::{self, Op, Output, Port, Tap};
 use crate::source::Span;
-use crate::syntax::{Block, BlockKind, PortType, TensorType};
+use crate::syntax::{Block, BlockKind, ExprKind, PortType, TensorType};
 use ogive_graph::{AxisId, DType, Shape, Ty};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,16 +26,11 @@ impl<'a> Eval<'_, 'a> {
     /// Elaborates the block of this body into its draft. False where an output has an error.
     pub(crate) fn block(&mut self, dims: &[(String, Given)], given: &[usize], constants: Vec<(usize, Const)>, span: Span) -> bool {
         let Some(block) = self.body.block else { return false };
-        if block.kind == BlockKind::Cell {
-            let message = format!("`{}` is a cell; cells are read but cannot be run yet", block.name.name);
-            let error = Diagnostic::error(codes::pending::CELL, message, block.header, "not yet");
-            self.cx.report(error.help("write the recurrence over depth: a `block` and `share N of step(x)`"));
-            return false;
-        }
         let table = Rc::clone(&self.body.table);
-        if let Some(&state) = table.states.first() {
+        if let Some(state) = table.states.first().filter(|_| block.kind != BlockKind::Cell) {
             let message = format!("`{}` is no cell and has no state", block.name.name);
-            let error = Diagnostic::error(codes::cell::PREV_OUTSIDE, message, state, "outside a cell").label(block.header, "not a cell");
+            let error =
+                Diagnostic::error(codes::cell::PREV_OUTSIDE, message, state.span, "outside a cell").label(block.header, "not a cell");
             self.cx.report(error.help(format!("declare it with `cell {}`", block.name.name)));
             return false;
         }
@@ -43,13 +38,12 @@ impl<'a> Eval<'_, 'a> {
             return false;
         }
         self.ports(block, given);
+        self.states();
         let outputs: Vec<Unit> = block
             .outputs
             .iter()
-            .filter_map(|o| match table.entries.get(o.name.name.as_str()) {
-                Some((Entry::Equation(i, _), _)) => Some(Unit::Equation(*i)),
-                _ => None,
-            })
+            .filter_map(|o| Some(Unit::Equation(table.equation_of(&o.name.name)?.0)))
+            .chain(table.states.iter().filter_map(|s| Some(Unit::Equation(s.equation?.0))))
             .chain((0..table.taps.len()).map(Unit::Tap))
             .collect();
         let mut done = BTreeMap::new();
@@ -177,6 +171,7 @@ impl<'a> Eval<'_, 'a> {
                 let axes = self.declared_dims(ty);
                 let value = match (value, axes) {
                     (Val::Error, _) | (_, None) => Val::Error,
+                    (value @ Val::Const(_), Some(axes)) => self.spread(&value, &axes, default.span),
                     (value, Some(axes)) => self.declared_value(&value, &port.name.name, &axes, default.span, port.span),
                 };
                 self.body.ports.insert(port.name.name.clone(), value);
@@ -226,6 +221,7 @@ impl<'a> Eval<'_, 'a> {
         // an equation means the same wherever it is used
         let frames = std::mem::take(&mut self.body.frames);
         let place = std::mem::take(&mut self.body.place);
+        self.body.wanted = if matches!(equation.value.kind, ExprKind::Scan { .. }) { equation.names.len() } else { 0 };
         let mut value = self.eval(equation.value);
         self.body.frames = frames;
         self.body.place = place;
@@ -247,6 +243,14 @@ impl<'a> Eval<'_, 'a> {
         value
     }
 
+    /// One of the values of an equation.
+    pub(crate) fn part(&mut self, i: usize, part: usize, at: Span) -> Val {
+        match self.equation(i, at) {
+            Val::Tuple(parts) => parts.get(part).cloned().unwrap_or(Val::Error),
+            value => value,
+        }
+    }
+
     /// Outputs, taps, and the finished draft.
     fn finish(&mut self, block: &'a Block, given: &[usize]) -> bool {
         let table = Rc::clone(&self.body.table);
@@ -256,12 +260,11 @@ impl<'a> Eval<'_, 'a> {
             let name = &output.name;
             let axes = self.declared_dims(&output.ty);
             let domain = output.ty.domain.as_ref().map(|d| self.dim(d));
-            let value = match table.entries.get(name.name.as_str()) {
-                Some((Entry::Equation(i, part), _)) => match self.equation(*i, name.span) {
-                    Val::Tuple(parts) => parts.get(*part).cloned().unwrap_or(Val::Error),
-                    value => value,
-                },
-                _ => {
+            let value = match table.equation_of(&name.name) {
+                Some((i, part)) => self.part(i, part, name.span),
+                // reported with the states
+                None if matches!(table.entries.get(name.name.as_str()), Some((Entry::State(_), _))) => Val::Error,
+                None => {
                     let message = format!("output `{}` of `{}` has no equation", name.name, block.name.name);
                     let error = Diagnostic::error(codes::name::OUTPUT_UNDEFINED, message, name.span, "has no equation");
                     let known: Vec<&str> = table.equations.iter().flat_map(|e| e.names).map(|n| n.name.as_str()).collect();
@@ -273,10 +276,7 @@ impl<'a> Eval<'_, 'a> {
                     Val::Error
                 }
             };
-            let at = match table.entries.get(name.name.as_str()) {
-                Some((Entry::Equation(i, _), _)) => table.equations[*i].value.span,
-                _ => name.span,
-            };
+            let at = table.equation_of(&name.name).map_or(name.span, |(i, _)| table.equations[i].value.span);
             let (Some(axes), false, None | Some(Some(_))) = (axes, value == Val::Error, domain) else {
                 fine = false;
                 continue;
@@ -312,6 +312,7 @@ impl<'a> Eval<'_, 'a> {
                 taps.push(Tap { name: name.name.clone(), node, dims, depends: Vec::new(), span: name.span });
             }
         }
+        fine &= self.finish_states(given.len());
         let depends = self.depends(given.len());
         for output in &mut outputs {
             output.depends.clone_from(&depends[output.node.index()]);
@@ -345,8 +346,22 @@ impl<'a> Eval<'_, 'a> {
         Some(Port { name: port.name.name.clone(), dims, dtype, domain, lifted: false, span: port.span })
     }
 
-    /// For each node, the inputs that it depends on.
+    /// For each node, the inputs that it depends on, in this or an earlier step.
     pub(crate) fn depends(&self, inputs: usize) -> Vec<Vec<bool>> {
+        let mut states = vec![vec![false; inputs]; self.body.slots.len()];
+        loop {
+            let all = self.depends_given(inputs, &states);
+            let or = |a: &[bool], b: &[bool]| a.iter().zip(b).map(|(x, y)| *x || *y).collect::<Vec<_>>();
+            let of = |slot: &super::cell::Slot| or(&all[slot.start.index()], slot.next.map_or(&vec![false; inputs], |n| &all[n.index()]));
+            let next: Vec<Vec<bool>> = self.body.slots.iter().map(of).collect();
+            if next == states {
+                return all;
+            }
+            states = next;
+        }
+    }
+
+    fn depends_given(&self, inputs: usize, states: &[Vec<bool>]) -> Vec<Vec<bool>> {
         let mut all: Vec<Vec<bool>> = Vec::with_capacity(self.body.nodes.len());
         let or = |into: &mut Vec<bool>, from: &Vec<bool>| into.iter_mut().zip(from).for_each(|(a, b)| *a |= *b);
         for node in &self.body.nodes {
@@ -359,14 +374,18 @@ impl<'a> Eval<'_, 'a> {
                 }
                 Op::Project(i) => {
                     let call = &self.body.nodes[node.inputs[0].index()];
-                    let (Op::Call(id) | Op::Repeat { instance: id, .. }) = &call.op else { continue };
-                    let output = self.cx.drafts[id.index()].instance.outputs.get(*i as usize);
+                    let Some(id) = call.op.callee() else { continue };
+                    let through = super::cell::through(&self.cx.drafts[id.index()].instance, &call.op, *i as usize);
                     for (k, input) in call.inputs.iter().enumerate() {
                         // the carry of a repetition has the dims of its start value
-                        let through = output.is_none_or(|o| o.depends.get(k).copied().unwrap_or(true));
-                        if through || (k == 0 && matches!(call.op, Op::Repeat { .. })) {
+                        if through.get(k) == Some(&true) || (k == 0 && matches!(call.op, Op::Repeat { .. })) {
                             or(&mut mine, &all[input.index()]);
                         }
+                    }
+                }
+                Op::Prev(k) => {
+                    if let Some(state) = states.get(*k as usize) {
+                        or(&mut mine, state);
                     }
                 }
                 _ => node.inputs.iter().for_each(|n| or(&mut mine, &all[n.index()])),

@@ -29,12 +29,7 @@ impl<'a> Eval<'_, 'a> {
             ExprKind::List(_) => self.misplaced(expr.span, "a list", "lists of dims follow `over:` or `@`"),
             ExprKind::As { .. } => self.misplaced(expr.span, "a renaming", "rename a value: `x[a as b]`"),
             ExprKind::Name(path) => self.name(path, expr.span),
-            ExprKind::Prev(name) => {
-                let message = format!("`prev {}` looks back in time, but this is no cell", name.name);
-                let error = Diagnostic::error(codes::cell::PREV_OUTSIDE, message, expr.span, "outside a cell");
-                self.cx.report(error.help("make it a `cell` with `state`, and run it with `scan ... along seq`"));
-                Val::Error
-            }
+            ExprKind::Prev(name) => self.prev(name, expr.span),
             ExprKind::Unary(op, x) => self.unary(*op, x, expr.span),
             ExprKind::Binary(BinaryOp::Pipe, x, f) => match &f.kind {
                 ExprKind::Call(call) => self.call(call, Some(x)),
@@ -44,12 +39,7 @@ impl<'a> Eval<'_, 'a> {
             ExprKind::Contract { left, over, right } => self.contract(left, over, right, expr.span),
             ExprKind::Call(call) => self.call(call, None),
             ExprKind::Repeat { share, times, call } => self.repeat(*share, times, call, expr.span),
-            ExprKind::Scan { call, .. } => {
-                let message = format!("`scan {}(...)` is read but cannot be run yet", call.callee.name);
-                let error = Diagnostic::error(codes::pending::CELL, message, expr.span, "not yet");
-                self.cx.report(error.help("write the recurrence over depth: `share N of step(x)`"));
-                Val::Error
-            }
+            ExprKind::Scan { call, along, backward } => self.scan(call, along, *backward, expr.span),
             ExprKind::Index { of, by } => self.index(of, by, expr.span),
             ExprKind::If { condition, then, otherwise } => self.conditional(condition, then, otherwise),
             ExprKind::Tuple(items) => Val::Tuple(items.iter().map(|e| self.eval(e)).collect()),
@@ -169,7 +159,7 @@ impl<'a> Eval<'_, 'a> {
                 self.cx.report(error.help(format!("call it: `{}(x)`", name.name)));
                 Val::Error
             }
-            Entry::State => Val::Error,
+            Entry::State(k) => self.state(k, name),
         }
     }
 

@@ -28,10 +28,10 @@ impl Finish<'_> {
         let live = live(draft);
         let mut children: Vec<InstanceId> = Vec::new();
         for (node, _) in draft.body.iter().zip(&live).filter(|(_, l)| **l) {
-            if let Op::Call(child) | Op::Repeat { instance: child, .. } = &node.op
-                && !children.contains(child)
+            if let Some(child) = node.op.callee()
+                && !children.contains(&child)
             {
-                children.push(*child);
+                children.push(child);
             }
         }
         children.sort_by(|a, b| self.drafts[a.index()].key.cmp(&self.drafts[b.index()].key));
@@ -56,7 +56,7 @@ impl Finish<'_> {
             new_children.push(self.add(child, Some(new), path));
         }
         for node in &mut self.out[new.index()].body {
-            if let Op::Call(child) | Op::Repeat { instance: child, .. } = &mut node.op
+            if let Some(child) = node.op.callee_mut()
                 && let Some(id) = self.ids.get(child)
             {
                 *child = *id;
@@ -67,10 +67,11 @@ impl Finish<'_> {
     }
 }
 
-/// Nodes that outputs or taps depend on.
+/// Nodes that outputs, taps or states depend on.
 fn live(instance: &Instance) -> Vec<bool> {
     let mut live = vec![false; instance.body.len()];
-    for node in instance.outputs.iter().map(|o| o.node).chain(instance.taps.iter().map(|t| t.node)) {
+    let states = instance.states.iter().flat_map(|s| [s.start, s.next]);
+    for node in instance.outputs.iter().map(|o| o.node).chain(instance.taps.iter().map(|t| t.node)).chain(states) {
         live[node.index()] = true;
     }
     for i in (0..instance.body.len()).rev() {
@@ -114,5 +115,9 @@ fn pruned(draft: &Instance, live: &[bool]) -> Instance {
     instance.params = order.iter().map(|&i| draft.params[i].clone()).collect();
     instance.outputs.iter_mut().for_each(|o| o.node = nodes[o.node.index()]);
     instance.taps.iter_mut().for_each(|t| t.node = nodes[t.node.index()]);
+    for state in &mut instance.states {
+        state.start = nodes[state.start.index()];
+        state.next = nodes[state.next.index()];
+    }
     instance
 }

@@ -104,15 +104,24 @@ fn taps_of(cx: &Cx<'_>, id: InstanceId) -> Vec<Seen> {
                     *flag = true;
                 }
             }
+            Op::Prev(k) => {
+                if let Some(state) = instance.states.get(*k as usize) {
+                    or(&mut mine, &state.depends);
+                }
+            }
             _ => node.inputs.iter().for_each(|n| or(&mut mine, &depends[n.index()])),
         }
-        if let Op::Call(child) | Op::Repeat { instance: child, .. } = &node.op {
+        if let Op::Call(child) | Op::Repeat { instance: child, .. } | Op::Scan { instance: child, .. } = &node.op {
+            let scan = if let Op::Scan { axis, .. } = &node.op { Some(*axis) } else { None };
             let callee = &cx.drafts[child.index()].instance;
             let extras: Vec<Shape> = callee
                 .inputs
                 .iter()
                 .zip(&node.inputs)
-                .map(|(port, n)| instance.body[n.index()].ty.shape.minus(&Shape::of(port.dims.iter().copied())))
+                .map(|(port, n)| {
+                    let extra = instance.body[n.index()].ty.shape.minus(&Shape::of(port.dims.iter().copied()));
+                    scan.map_or(extra.clone(), |axis| extra.without(axis))
+                })
                 .collect();
             for tap in taps_of(cx, *child) {
                 let mut seen = Seen { depends: vec![false; inputs], ..tap.clone() };
@@ -127,7 +136,7 @@ fn taps_of(cx: &Cx<'_>, id: InstanceId) -> Vec<Seen> {
                         }
                     }
                 }
-                if let Some(axis) = repeat {
+                if let Some(axis) = repeat.or(scan) {
                     seen.dims.insert(0, axis);
                 }
                 out.push(seen);

@@ -60,15 +60,24 @@ impl<'a> Eval<'_, 'a> {
         if let Some(first) = names.iter().enumerate().min_by_key(|(_, (_, span))| span.start).map(|(i, _)| i) {
             names.rotate_left(first);
         }
+        // in a cell a circle that holds a state lacks a `prev`
+        let state = self.in_cell().then(|| names.iter().position(|(n, _)| table.states.iter().any(|s| s.name.name == *n))).flatten();
+        names.rotate_left(state.unwrap_or(0));
         let Some((first, at)) = names.first().cloned() else { return };
         let mut shown: Vec<&str> = names.iter().map(|(n, _)| n.as_str()).collect();
         shown.push(&first);
-        let message = format!("equations depend on each other in a circle: {}", shown.join(" -> "));
-        let mut error = Diagnostic::error(codes::name::CYCLE, message, at, "needs itself");
+        let (code, message) = match state {
+            Some(_) => (codes::cell::CYCLE, format!("state `{first}` needs its own new value: {}", shown.join(" -> "))),
+            None => (codes::name::CYCLE, format!("equations depend on each other in a circle: {}", shown.join(" -> "))),
+        };
+        let mut error = Diagnostic::error(code, message, at, "needs itself");
         for (name, span) in names.iter().skip(1).take(2) {
             error = error.label(*span, format!("through `{name}`"));
         }
-        self.cx.report(error.help(format!("give `{first}` an equation that does not need it, such as `{first}2 = ...`")));
+        self.cx.report(error.help(match state {
+            Some(_) => format!("look back to the value before the step: `prev {first}`"),
+            None => format!("give `{first}` an equation that does not need it, such as `{first}2 = ...`"),
+        }));
         for unit in circle {
             if let Unit::Equation(i) = unit {
                 self.body.values.insert(*i, Val::Error);
@@ -171,6 +180,10 @@ impl<'a> Eval<'_, 'a> {
     pub(crate) fn need(&mut self, name: &str, out: &mut Vec<Unit>) {
         let unit = match self.body.table.entries.get(name) {
             Some((Entry::Equation(i, _), _)) => Unit::Equation(*i),
+            Some((Entry::State(k), _)) => match self.body.table.states[*k].equation {
+                Some((i, _)) => Unit::Equation(i),
+                None => return,
+            },
             Some((Entry::Port(i), _)) => match self.body.block {
                 Some(block) if matches!(block.inputs[*i].ty, PortType::Tensor(_)) && !self.body.ports.contains_key(name) => {
                     Unit::Default(*i)

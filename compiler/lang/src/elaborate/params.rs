@@ -36,7 +36,7 @@ impl<'a> Eval<'_, 'a> {
         value
     }
 
-    fn declare_param(&mut self, i: usize, name: &Ident, ty: &'a TensorType, init: Option<&'a Expr>) -> Option<Val> {
+    pub(crate) fn declare_param(&mut self, i: usize, name: &Ident, ty: &'a TensorType, init: Option<&'a Expr>) -> Option<Val> {
         if let Some(domain) = &ty.domain {
             let message = format!("`{}` is learned; positions along `{}` are not", name.name, domain.name);
             self.cx.report(Diagnostic::error(codes::shape::DTYPE, message, domain.span, "not learned").help("make it an input"));

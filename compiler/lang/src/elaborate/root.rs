@@ -255,6 +255,7 @@ pub(crate) fn root<'a>(cx: &mut Cx<'a>, file: FileId, block: &'a Block, set: &Pr
         children: Vec::new(),
         body: Vec::new(),
         taps: Vec::new(),
+        states: Vec::new(),
         span: block.header,
     };
     let id = cx.draft(Draft { instance, label: block.name.name.clone(), named: true, key: Vec::new() })?;
@@ -269,5 +270,8 @@ pub(crate) fn root<'a>(cx: &mut Cx<'a>, file: FileId, block: &'a Block, set: &Pr
     let tensors: Vec<usize> = (0..block.inputs.len()).filter(given).collect();
     let fine = Eval { cx, body: &mut body }.block(&dims, &tensors, set.constants.clone(), block.header);
     cx.chain.pop();
+    if fine {
+        super::scan::step_of_root(cx, id, &set.tensors);
+    }
     fine.then_some(id)
 }

@@ -16,7 +16,7 @@ pub(crate) enum Entry {
     Equation(usize, usize),
     Local(usize),
     Named(usize),
-    State,
+    State(usize),
 }
 
 #[derive(Debug)]
@@ -24,6 +24,17 @@ pub(crate) struct ParamDecl<'a> {
     pub name: &'a Ident,
     pub ty: &'a TensorType,
     pub init: Option<&'a Expr>,
+}
+
+/// A state of a cell.
+#[derive(Debug)]
+pub(crate) struct StateDecl<'a> {
+    pub name: &'a Ident,
+    pub ty: &'a TensorType,
+    pub start: &'a StateStart,
+    /// What gives its new value: an equation, and which of its names.
+    pub equation: Option<(usize, usize)>,
+    pub span: Span,
 }
 
 #[derive(Debug)]
@@ -67,7 +78,7 @@ pub(crate) struct Table<'a> {
     pub locals: Vec<LocalFn<'a>>,
     pub named: Vec<NamedInstance<'a>>,
     pub taps: Vec<(&'a Ident, &'a Expr)>,
-    pub states: Vec<Span>,
+    pub states: Vec<StateDecl<'a>>,
     pub declares: Vec<Declares<'a>>,
     /// Every name that occurs in an expression or type of the body or as a default.
     pub used: HashSet<&'a str>,
@@ -96,6 +107,9 @@ impl<'a> Table<'a> {
             table.ty(&output.ty);
         }
         for stmt in &block.body {
+            table.states_of(stmt, out);
+        }
+        for stmt in &block.body {
             table.stmt(stmt, out);
         }
         table
@@ -112,6 +126,25 @@ impl<'a> Table<'a> {
         self.entries.insert(&name.name, (entry, name.span));
     }
 
+    /// States are known before the equations that give them their new values.
+    fn states_of(&mut self, stmt: &'a Stmt, out: &mut Diagnostics) {
+        let Stmt::State { names, ty, start, span } = stmt else { return };
+        for name in names {
+            self.declare(name, Entry::State(self.states.len()), out);
+            self.states.push(StateDecl { name, ty, start, equation: None, span: *span });
+            self.used.insert(&name.name);
+        }
+    }
+
+    /// The equation of a name, also of a state, and which of its names it is.
+    pub(crate) fn equation_of(&self, name: &str) -> Option<(usize, usize)> {
+        match self.entries.get(name)?.0 {
+            Entry::Equation(i, part) => Some((i, part)),
+            Entry::State(k) => self.states[k].equation,
+            _ => None,
+        }
+    }
+
     fn stmt(&mut self, stmt: &'a Stmt, out: &mut Diagnostics) {
         match stmt {
             Stmt::Param { names, ty, init, .. } => {
@@ -124,13 +157,7 @@ impl<'a> Table<'a> {
                     self.expr(init);
                 }
             }
-            Stmt::State { names, ty, start, span } => {
-                self.states.push(*span);
-                for name in names {
-                    // a state is stated again by its equation
-                    self.entries.entry(&name.name).or_insert((Entry::State, name.span));
-                    self.used.insert(&name.name);
-                }
+            Stmt::State { ty, start, .. } => {
                 self.ty(ty);
                 match start {
                     StateStart::Value(value) => self.expr(value),
@@ -145,8 +172,11 @@ impl<'a> Table<'a> {
             }
             Stmt::Equation { names, value, .. } => {
                 for (i, name) in names.iter().enumerate() {
-                    if !self.entries.get(name.name.as_str()).is_some_and(|(e, _)| *e == Entry::State) {
-                        self.declare(name, Entry::Equation(self.equations.len(), i), out);
+                    let equation = (self.equations.len(), i);
+                    match self.entries.get(name.name.as_str()) {
+                        // a state is stated again by its equation
+                        Some((Entry::State(k), _)) if self.states[*k].equation.is_none() => self.states[*k].equation = Some(equation),
+                        _ => self.declare(name, Entry::Equation(equation.0, equation.1), out),
                     }
                 }
                 self.equations.push(Equation { names, value });

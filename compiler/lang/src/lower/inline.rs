@@ -27,6 +27,8 @@ pub(super) struct Inline<'p, 'g> {
     pub(super) builder: Builder<'g>,
     /// Parameters that this region has a value for.
     pub(super) known: BTreeMap<Key, Value>,
+    /// States before the step of the cell that is being lowered.
+    pub(super) prevs: Vec<Value>,
     /// Positions in the loops around this region: scalars that keep their random numbers apart.
     pub(super) iterations: Vec<Value>,
     /// Tells apart the calls that lead here: an instance that two calls share draws for each of them.
@@ -41,7 +43,7 @@ impl<'p, 'g> Inline<'p, 'g> {
     pub(super) fn new(program: &'p Program, float: DType, builder: Builder<'g>) -> Self {
         let paths = program.instances.iter().map(|i| i.path.as_str().into()).collect();
         let lines = program.sources.files.iter().map(|f| starts(&f.text)).collect();
-        Inline { program, float, builder, known: BTreeMap::new(), iterations: Vec::new(), call: SITE, paths, lines }
+        Inline { program, float, builder, known: BTreeMap::new(), prevs: Vec::new(), iterations: Vec::new(), call: SITE, paths, lines }
     }
 
     /// The float type that was chosen, for F32.
@@ -72,12 +74,13 @@ impl<'p, 'g> Inline<'p, 'g> {
         Origin { path: Arc::clone(&self.paths[id.index()]), file: name, span: (span.start, span.end), line }
     }
 
-    /// The body of an instance on given inputs: its outputs, and every tap in it.
+    /// The body of an instance on given inputs: its outputs, for a cell with its new states behind them, and every tap in it.
     pub(super) fn instance(&mut self, id: InstanceId, inputs: &[Value]) -> (Vec<Value>, Vec<Tapped>) {
         let program = self.program;
         let instance = program.instance(id);
         let mut taps = Vec::new();
-        let results = self.body(id, instance, inputs, &mut taps);
+        let step = super::scan::needed(instance, &super::scan::step(instance));
+        let results = self.body(id, instance, inputs, &step, &mut taps);
         for tap in &instance.taps {
             if let Some(value) = results[tap.node.index()].first() {
                 let path = instance.path.clone();
@@ -85,15 +88,28 @@ impl<'p, 'g> Inline<'p, 'g> {
             }
         }
         let output = |node: crate::hir::NodeId| results[node.index()].first().copied();
-        let outputs = instance.outputs.iter().filter_map(|o| output(o.node)).collect();
+        let ends = instance.outputs.iter().map(|o| o.node).chain(instance.states.iter().map(|s| s.next));
+        let outputs = ends.filter_map(output).collect();
         (outputs, taps)
     }
 
-    /// Nodes in order; each has the values that it gives (several for calls).
-    fn body(&mut self, id: InstanceId, instance: &Instance, inputs: &[Value], taps: &mut Vec<Tapped>) -> Vec<Vec<Value>> {
+    /// Nodes in order; each has the values that it gives (several for calls, none where it is not needed).
+    pub(super) fn body(
+        &mut self,
+        id: InstanceId,
+        instance: &Instance,
+        inputs: &[Value],
+        needed: &[bool],
+        taps: &mut Vec<Tapped>,
+    ) -> Vec<Vec<Value>> {
         let mut results: Vec<Vec<Value>> = Vec::with_capacity(instance.body.len());
+        let program = self.program;
         let call = self.call;
         for (index, node) in instance.body.iter().enumerate() {
+            if !needed[index] {
+                results.push(Vec::new());
+                continue;
+            }
             let operands: Vec<Value> = node.inputs.iter().filter_map(|n| results[n.index()].first().copied()).collect();
             self.builder.origin = self.origin(id, node.span);
             self.call = self.site(call, node.span, index);
@@ -102,8 +118,19 @@ impl<'p, 'g> Inline<'p, 'g> {
                 Op::Param(i) => vec![self.param(id, instance, *i)],
                 Op::Primitive(op) => vec![self.primitive(op, &operands, &node.ty)],
                 Op::RandomLike(distribution) => vec![self.random(*distribution, operands[0])],
+                Op::Spread => vec![self.widened(operands[0], &node.ty.shape)],
+                Op::Prev(i) => vec![self.prevs[*i as usize]],
                 Op::Call(callee) => {
-                    let (values, inner) = self.instance(*callee, &operands);
+                    let (given, states) = operands.split_at(program.instance(*callee).inputs.len());
+                    let outside = std::mem::replace(&mut self.prevs, states.to_vec());
+                    let (values, inner) = self.instance(*callee, given);
+                    self.prevs = outside;
+                    taps.extend(inner);
+                    values
+                }
+                Op::Starts(callee) => self.starts(*callee, &operands),
+                Op::Scan { instance, axis, reverse } => {
+                    let (values, inner) = self.scan(*instance, *axis, *reverse, &operands);
                     taps.extend(inner);
                     values
                 }

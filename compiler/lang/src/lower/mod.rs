@@ -3,6 +3,7 @@
 mod inline;
 mod objective;
 mod repeat;
+mod scan;
 pub mod types;
 
 pub use objective::experiment;

@@ -97,12 +97,15 @@ impl Inline<'_, '_> {
         keys
     }
 
-    fn collect(&self, id: InstanceId, keys: &mut Vec<Key>) {
+    pub(super) fn collect(&self, id: InstanceId, keys: &mut Vec<Key>) {
         for node in &self.program.instance(id).body {
             match &node.op {
                 Op::Param(i) if !keys.contains(&(id, *i)) => keys.push((id, *i)),
-                Op::Call(child) | Op::Repeat { instance: child, .. } => self.collect(*child, keys),
-                _ => {}
+                op => {
+                    if let Some(child) = op.callee() {
+                        self.collect(child, keys);
+                    }
+                }
             }
         }
     }

@@ -128,9 +128,10 @@ impl Reader<'_> {
                 }
             }
             Rule::scan => {
+                let backward = pair.clone().into_inner().any(|p| p.as_rule() == Rule::k_backward);
                 let mut inner = parts(pair);
                 match (inner.next().map(|p| self.call(p)), inner.next()) {
-                    (Some((call, height)), Some(along)) => (ExprKind::Scan { call, along: self.ident(&along) }, height),
+                    (Some((call, height)), Some(along)) => (ExprKind::Scan { call, along: self.ident(&along), backward }, height),
                     _ => (ExprKind::Error, 0),
                 }
             }

@@ -117,6 +117,7 @@ fn is_glue(rule: Rule) -> bool {
             | Rule::k_tap
             | Rule::k_of
             | Rule::k_scan
+            | Rule::k_backward
             | Rule::k_along
             | Rule::k_if
             | Rule::k_else

@@ -49,6 +49,7 @@ pub(crate) fn elaborate<'a>(
         children: Vec::new(),
         body: Vec::new(),
         taps: Vec::new(),
+        states: Vec::new(),
         span,
     };
     let id = cx.draft(Draft { instance, label: "objective".into(), named: true, key: Vec::new() })?;
