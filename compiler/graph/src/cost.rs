@@ -214,6 +214,16 @@ impl Counter<'_> {
             Op::Slice { .. } => Cost { read: result.clone(), ..plain(none()) },
             Op::Gather(_) => Cost { read: result.clone().plus(&operand(1)), ..plain(none()) },
             Op::ScatterAdd { .. } => plain(operand(1)),
+            Op::TopK { .. } => plain(operands()),
+            Op::Route { axis, shared, .. } => {
+                let ends = self.elements(&shared.iter().copied().collect::<Shape>().with(*axis));
+                Cost { written: result.clone().plus(&ends), ..plain(none()) }
+            }
+            Op::Routed { axis, .. } | Op::RoutedOuter { axis, .. } => {
+                let shape = |i: usize| &region.ty(node.inputs[i]).shape;
+                let macs = self.elements(&shape(0).union(&shape(1).without(*axis)).union(shape(2)));
+                Cost { flops: macs.times(&Amount::of(2)), macs, read: operands(), written: result }
+            }
             Op::Softmax(_) => plain(operand(0).times(&Amount::of(5))),
             Op::LogSumExp(_) => plain(operand(0).times(&Amount::of(4)).plus(&result.times(&Amount::of(2)))),
             Op::Attend(a) => {

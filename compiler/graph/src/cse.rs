@@ -47,6 +47,8 @@ fn ordered(node: &Node) -> Node {
     }
     match &mut node.op {
         Op::Reduce(_, over) | Op::Contract(over) | Op::Softmax(over) | Op::LogSumExp(over) => over.sort_unstable(),
+        Op::Routed { over, .. } => over.sort_unstable(),
+        Op::ScatterAdd { keep, .. } | Op::RoutedOuter { keep, .. } => keep.sort_unstable(),
         _ => {}
     }
     node

@@ -28,7 +28,7 @@ pub struct Origin {
     pub line: u32,
 }
 
-/// One operation and the type of its result. Operations with several results (`Loop`, `Attend`, `AttendGrad`) have the type of
+/// One operation and the type of its result. Operations with several results (`Loop`, `Attend`, `AttendGrad`, `Route`) have the type of
 /// result 0 here and may be used by `Project` only.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Node {

@@ -73,6 +73,10 @@ fn kinds(axes: &[Axis], l: &Loop) -> Vec<Kind> {
             | Op::Concat { .. }
             | Op::Gather(_)
             | Op::ScatterAdd { .. }
+            | Op::TopK { .. }
+            | Op::Route { .. }
+            | Op::Routed { .. }
+            | Op::RoutedOuter { .. }
             | Op::Softmax(_)
             | Op::LogSumExp(_)
             | Op::Attend(_)

@@ -1,5 +1,7 @@
 //! Shape rules: the types of an operation's results from the types of its operands.
 
+mod route;
+
 use crate::entity::AxisId;
 use crate::graph::Axis;
 use crate::op::{Attention, Loop, MapFn, Op};
@@ -143,6 +145,10 @@ pub fn results(op: &Op, inputs: &[Ty], given: Option<&Ty>, axes: &[Axis]) -> Res
             }
             one(rule.joined(inputs[1].dtype, &Shape::of(keep.iter().copied()), [*axis])?)
         }
+        Op::TopK { over, into } => one(rule.top(over, *into)?),
+        Op::Route { axis, shared, order } => rule.route(*axis, shared, order),
+        Op::Routed { axis, over } => one(rule.routed(*axis, over)?),
+        Op::RoutedOuter { axis, keep } => one(rule.routed_outer(*axis, keep)?),
         Op::Attend(a) => rule.attend(a),
         Op::AttendGrad(_) => {
             rule.arity(6)?;

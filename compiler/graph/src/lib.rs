@@ -28,6 +28,7 @@ mod positions;
 pub mod recognise;
 pub mod recompute;
 mod rewrite;
+pub mod route;
 pub mod sample;
 pub mod schedule;
 pub mod shape;

@@ -1,8 +1,9 @@
 //! The closed set of operations. Every pass matches on it exhaustively, so a new operation breaks the
 //! build wherever it must be thought about: shape rule, derivative, interpreter, code generation, cost, printer.
 //!
-//! Selection (`top`) and routed contraction will be two more variants: a selection yields i32 positions along an
-//! axis, a routed contraction takes them beside its operands. Nothing else in the graph needs to know of them.
+//! Selection is [`Op::TopK`], which yields i32 positions along an axis. What is done at chosen positions is a `Gather`, or, where a
+//! product with chosen weights is summed, [`Op::Routed`]: the gathered weights are never formed. [`Op::Route`] sorts the points by
+//! position once for all that read them.
 
 use crate::entity::AxisId;
 use crate::graph::Region;
@@ -59,6 +60,22 @@ pub enum Op {
     /// Transpose of `Gather` in its first operand: inputs are (positions, updates); the result has `axis` and the
     /// axes `keep`, and sums, in ascending order of position, over all other axes of the updates.
     ScatterAdd { axis: AxisId, keep: Vec<AxisId> },
+    /// i32 positions of the largest elements, as many as `into` has, listed in ascending order: a set. Ties go to the lowest position;
+    /// NaN ranks below everything. Positions along several axes are row-major in `over`. Either one input that has all of `over`, or one
+    /// for each, input i having `over[i]` and no other of them: what is ranked is then their sum, rounded from left to right, which is
+    /// never formed. Result: axes of the inputs less `over`, and `into`.
+    TopK { over: Vec<AxisId>, into: AxisId },
+    /// Points sorted by the position that each has along `axis`. One input, i32 positions, whose axes `order` lists; `shared` are those
+    /// of them that what is read at the positions has too. Results (see `Project`): 0 `sequence`, i32 with the axes of the input:
+    /// element k, row-major in `order`, is the number, row-major in `order`, of the k-th point by (shared axes, position, number).
+    /// 1 `ends`, i32 over `shared` and `axis`: how many points come before the end of that group.
+    Route { axis: AxisId, shared: Vec<AxisId>, order: Vec<AxisId> },
+    /// `Contract(over)` of inputs\[0\] and `Gather(axis)` of inputs\[1\] at the positions inputs\[2\], which is never formed.
+    /// inputs\[3\] and \[4\] are the `sequence` and `ends` of those positions. Inputs\[0\] has not `axis`.
+    Routed { axis: AxisId, over: Vec<AxisId> },
+    /// `ScatterAdd { axis, keep }` at the positions inputs\[2\] of the product of inputs\[0\] and \[1\], which is never formed and
+    /// has every axis of the positions; summed in the order of the `sequence` inputs\[3\]. inputs\[4\] are its `ends`.
+    RoutedOuter { axis: AxisId, keep: Vec<AxisId> },
     /// Softmax over the axes jointly. One input.
     Softmax(Vec<AxisId>),
     /// log sum exp over the axes jointly. One input.

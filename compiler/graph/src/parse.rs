@@ -238,11 +238,29 @@ impl<'t> Parser<'t> {
                 need(line.keyword("along"), "`along`", line)?;
                 Op::Gather(self.axis(line)?)
             }
-            "scatter_add" => {
+            "scatter_add" | "routed_outer" => {
                 need(line.keyword("into"), "`into`", line)?;
                 let axis = self.axis(line)?;
                 need(line.keyword("keep"), "`keep`", line)?;
-                Op::ScatterAdd { axis, keep: self.axis_list(line)? }
+                let keep = self.axis_list(line)?;
+                if name == "scatter_add" { Op::ScatterAdd { axis, keep } } else { Op::RoutedOuter { axis, keep } }
+            }
+            "top" => {
+                let over = over(line)?;
+                need(line.keyword("as"), "`as`", line)?;
+                Op::TopK { over, into: self.axis(line)? }
+            }
+            "route" => {
+                need(line.keyword("along"), "`along`", line)?;
+                let axis = self.axis(line)?;
+                need(line.keyword("shared"), "`shared`", line)?;
+                let shared = self.axis_list(line)?;
+                need(line.keyword("order"), "`order`", line)?;
+                Op::Route { axis, shared, order: self.axis_list(line)? }
+            }
+            "routed" => {
+                need(line.keyword("along"), "`along`", line)?;
+                Op::Routed { axis: self.axis(line)?, over: over(line)? }
             }
             "attend" => Op::Attend(self.attention(line)?),
             "attend_grad" => Op::AttendGrad(self.attention(line)?),

@@ -225,6 +225,12 @@ impl Printer<'_> {
             Op::Concat { axes, into } => format!("concat {of} along {} as {}", self.axes(axes), self.axis(*into)),
             Op::Gather(axis) => format!("gather {of} along {}", self.axis(*axis)),
             Op::ScatterAdd { axis, keep } => format!("scatter_add {of} into {} keep {}", self.axis(*axis), self.axes(keep)),
+            Op::TopK { over, into } => format!("top {of} over {} as {}", self.axes(over), self.axis(*into)),
+            Op::Route { axis, shared, order } => {
+                format!("route {of} along {} shared {} order {}", self.axis(*axis), self.axes(shared), self.axes(order))
+            }
+            Op::Routed { axis, over } => format!("routed {of} along {} over {}", self.axis(*axis), self.axes(over)),
+            Op::RoutedOuter { axis, keep } => format!("routed_outer {of} into {} keep {}", self.axis(*axis), self.axes(keep)),
             Op::Softmax(over) => format!("softmax {of} over {}", self.axes(over)),
             Op::LogSumExp(over) => format!("logsumexp {of} over {}", self.axes(over)),
             Op::Attend(a) => format!("attend {of} {}", self.attention(a)),

@@ -64,7 +64,7 @@ pub fn verify(graph: &Graph) -> Result<(), Vec<VerifyError>> {
 
 /// Whether an operation has several results, to be read by `Project`.
 pub fn is_multiple(op: &Op) -> bool {
-    matches!(op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_))
+    matches!(op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::Route { .. })
 }
 
 /// The axes that an operation itself mentions, as lists in which no axis may occur twice. Bodies of loops are not entered.
@@ -80,7 +80,10 @@ pub fn mentioned(op: &Op) -> Vec<Vec<AxisId>> {
         Op::Merge { from, into } => vec![from.clone(), vec![*into]],
         Op::Slice { axis, into, .. } | Op::Pad { axis, into, .. } => vec![vec![*axis], vec![*into]],
         Op::Concat { axes, into } => axes.iter().map(|&a| vec![a]).chain([vec![*into]]).collect(),
-        Op::ScatterAdd { axis, keep } => vec![vec![*axis], keep.clone()],
+        Op::ScatterAdd { axis, keep } | Op::RoutedOuter { axis, keep } => vec![vec![*axis], keep.clone()],
+        Op::TopK { over, into } => vec![over.clone(), vec![*into]],
+        Op::Route { axis, shared, order } => vec![vec![*axis], shared.clone(), order.clone()],
+        Op::Routed { axis, over } => vec![vec![*axis], over.clone()],
         Op::Attend(a) | Op::AttendGrad(a) => vec![vec![a.query, a.source, a.key], vec![a.value]],
         Op::Loop(l) => vec![vec![l.axis]],
     }
@@ -272,6 +275,8 @@ fn elements(op: &Op, ty: &Ty, inputs: &[Ty]) -> Result<(), String> {
     let float = || if ty.dtype.is_float() { Ok(()) } else { Err(format!("is float only, not {}", ty.dtype)) };
     let number = |t: &Ty| if t.dtype == DType::Bool { Err("is of numbers, not bool".to_string()) } else { Ok(()) };
     match op {
+        Op::Routed { .. } | Op::RoutedOuter { .. } => float(),
+        Op::TopK { .. } if inputs.iter().any(|t| !t.dtype.is_float()) => Err("ranks floats only".into()),
         Op::Const(Scalar::Float(_)) | Op::Random(_) | Op::Softmax(_) | Op::LogSumExp(_) | Op::Attend(_) | Op::AttendGrad(_) => float(),
         Op::Const(Scalar::Int(_)) if ty.dtype != DType::I32 => Err(format!("an integer constant of {}", ty.dtype)),
         Op::Const(Scalar::Bool(_)) if ty.dtype != DType::Bool => Err(format!("a truth constant of {}", ty.dtype)),

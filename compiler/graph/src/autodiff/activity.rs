@@ -8,6 +8,8 @@ use crate::op::{MapFn, Op};
 pub(super) fn passes(node: &Node, i: usize) -> bool {
     match &node.op {
         Op::Input(_) | Op::Param(_) | Op::Argument(_) | Op::Const(_) | Op::Iota(_) | Op::Random(_) | Op::ArgMax(_) => false,
+        Op::TopK { .. } | Op::Route { .. } => false,
+        Op::Routed { .. } | Op::RoutedOuter { .. } => i < 2,
         Op::Map(MapFn::StopGradient | MapFn::Sign | MapFn::Floor) => false,
         Op::Map(f) => !f.is_predicate() && (*f != MapFn::Where || i > 0),
         Op::Gather(_) => i == 0,
@@ -20,7 +22,7 @@ pub(super) fn passes(node: &Node, i: usize) -> bool {
 
 /// Whether results are read through `Project` only, so that the node's own type is that of its first result.
 pub(super) fn is_joint(op: &Op) -> bool {
-    matches!(op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_))
+    matches!(op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::Route { .. })
 }
 
 /// For each value, whether it changes with one of the roots.

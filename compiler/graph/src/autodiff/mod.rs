@@ -13,6 +13,7 @@ mod map;
 mod outer;
 mod residuals;
 pub mod reverse;
+mod route;
 mod rules;
 mod tangent;
 

@@ -2,7 +2,7 @@
 //! invariants and collected values, all that the backward step reads can be recomputed by cheap steps.
 //!
 //! Cheap are element-wise functions, movements of positions, constants, and random numbers: what a fused kernel recomputes while it reads.
-//! Never recomputed are contractions, reductions, softmax, gathers, attention and loops; these and the carries are where a value must be
+//! Never recomputed are contractions, reductions, softmax, gathers, selections, sorted points, attention and loops; these and the carries are where a value must be
 //! kept or replaced by what is computed from it. The best set is a minimum cut between those and what is needed; among equals, the one with
 //! the least to recompute. A value that a fused forward kernel would not write to memory costs a quarter more than one that it writes.
 
@@ -31,6 +31,7 @@ pub(super) fn effort(op: &Op) -> Origin {
         Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. } => Origin::Cheap,
         Op::Input(_) | Op::Param(_) | Op::Argument(_) => Origin::Dear,
         Op::Reduce(..) | Op::ArgMax(_) | Op::Contract(_) | Op::Gather(_) | Op::ScatterAdd { .. } | Op::Softmax(_) => Origin::Dear,
+        Op::TopK { .. } | Op::Route { .. } | Op::Routed { .. } | Op::RoutedOuter { .. } => Origin::Dear,
         Op::LogSumExp(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) | Op::Project(_) => Origin::Dear,
     }
 }
@@ -77,6 +78,9 @@ fn written(region: &Region, origins: &[Origin], late: &[bool]) -> Vec<bool> {
     for (index, node) in region.nodes.iter().enumerate().filter(|&(index, _)| !late[index]) {
         match node.op {
             Op::Contract(_) | Op::Gather(_) | Op::ScatterAdd { .. } | Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) => {
+                node.inputs.iter().for_each(|v| written[v.index()] = true);
+            }
+            Op::TopK { .. } | Op::Route { .. } | Op::Routed { .. } | Op::RoutedOuter { .. } => {
                 node.inputs.iter().for_each(|v| written[v.index()] = true);
             }
             Op::Reduce(..) | Op::LogSumExp(_) => reduced[index] = true,

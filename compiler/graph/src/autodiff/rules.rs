@@ -16,13 +16,13 @@ impl Sweep<'_> {
     /// Gives the inputs of node `y` their share of the cotangents of its results.
     pub(super) fn rule(&mut self, y: Value, dys: &[Option<Value>]) -> Result<(), GradError> {
         let node = self.b.region.node(y).clone();
-        if let Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) = node.op {
+        if let Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) | Op::Route { .. } = node.op {
             return self.joint_rule(y, &node, dys);
         }
         let [Some(dy)] = *dys else { return Ok(()) };
         let dx = match &node.op {
             Op::Input(_) | Op::Param(_) | Op::Argument(_) | Op::Const(_) | Op::Iota(_) | Op::Random(_) | Op::ArgMax(_) => return Ok(()),
-            Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) => return Ok(()),
+            Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) | Op::Route { .. } | Op::TopK { .. } => return Ok(()),
             Op::Project(i) => {
                 self.give_result(node.inputs[0], *i, dy);
                 return Ok(());
@@ -37,6 +37,14 @@ impl Sweep<'_> {
             }
             Op::Concat { axes, into } => {
                 self.concat(&node, axes, *into, dy);
+                return Ok(());
+            }
+            Op::Routed { axis, .. } => {
+                self.routed(&node, *axis, dy);
+                return Ok(());
+            }
+            Op::RoutedOuter { axis, keep } => {
+                self.routed_outer(&node, *axis, keep, dy);
                 return Ok(());
             }
             Op::Gather(axis) => Some(self.gather(&node, *axis, dy)),

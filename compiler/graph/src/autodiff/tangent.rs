@@ -23,6 +23,8 @@ impl Forward<'_, '_> {
             Op::Input(_) | Op::Param(_) | Op::Argument(_) | Op::Const(_) | Op::Iota(_) | Op::Random(_) | Op::ArgMax(_) => None,
             // Their results are given tangents where they are built.
             Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::Project(_) => None,
+            Op::TopK { .. } | Op::Route { .. } => None,
+            Op::Routed { .. } | Op::RoutedOuter { .. } => self.bilinear(&node),
             Op::Map(f) => self.map(*f, &node, y),
             Op::Contract(over) => self.contract(&node, over),
             Op::Concat { axes, .. } => self.concat(&node, axes),

@@ -385,15 +385,15 @@ fn place(node: &Node) -> String {
 
 fn kind(op: &Op) -> Kind {
     match op {
-        Op::Contract(_) => Kind::Contract,
+        Op::Contract(_) | Op::Routed { .. } | Op::RoutedOuter { .. } => Kind::Contract,
         Op::Attend(_) | Op::AttendGrad(_) => Kind::Attend,
-        Op::Reduce(..) | Op::ArgMax(_) | Op::Softmax(_) | Op::LogSumExp(_) => Kind::Reduce,
+        Op::Reduce(..) | Op::ArgMax(_) | Op::TopK { .. } | Op::Softmax(_) | Op::LogSumExp(_) => Kind::Reduce,
         Op::Random(_) => Kind::Random,
         Op::Map(_) => Kind::Map,
         Op::Loop(_) => Kind::Loop,
         Op::Input(_) | Op::Param(_) | Op::Argument(_) | Op::Const(_) | Op::Iota(_) => Kind::Move,
         Op::Rename(_) | Op::Split { .. } | Op::Merge { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. } => Kind::Move,
-        Op::Gather(_) | Op::ScatterAdd { .. } | Op::Project(_) => Kind::Move,
+        Op::Gather(_) | Op::ScatterAdd { .. } | Op::Route { .. } | Op::Project(_) => Kind::Move,
     }
 }
 
@@ -429,6 +429,10 @@ fn word(op: &Op) -> &'static str {
         Op::Concat { .. } => "concat",
         Op::Gather(_) => "gather",
         Op::ScatterAdd { .. } => "scatter_add",
+        Op::TopK { .. } => "top",
+        Op::Route { .. } => "route",
+        Op::Routed { .. } => "routed",
+        Op::RoutedOuter { .. } => "routed_outer",
         Op::Softmax(_) => "softmax",
         Op::LogSumExp(_) => "logsumexp",
         Op::Attend(_) => "attend",

@@ -37,6 +37,12 @@ pub enum Kind {
     Attend,
     /// Sum into positions.
     Scatter,
+    /// Positions of the largest elements.
+    Select,
+    /// Points sorted by position.
+    Route,
+    /// A product with weights at chosen positions, or its gradient in the weights.
+    Routed,
     /// Copies into parts of a result: pad, concat.
     Move,
     /// A loop.
@@ -177,6 +183,10 @@ pub fn title(region: &Region, group: &Group) -> String {
         Op::Attend(_) => "attention",
         Op::AttendGrad(_) => "attention gradient",
         Op::ScatterAdd { .. } => "scatter",
+        Op::TopK { .. } => "top",
+        Op::Route { .. } => "route",
+        Op::Routed { .. } => "routed",
+        Op::RoutedOuter { .. } => "routed outer",
         Op::Pad { .. } => "pad",
         Op::Concat { .. } => "concat",
         Op::Loop(_) => "loop",

@@ -232,6 +232,16 @@ fn flow(region: &Region, v: Value, data: &BTreeSet<AxisId>, layout: &Layout) -> 
             let rest = kept.iter().copied().filter(|a| !of(0).contains(a));
             aligned.iter().copied().chain([*axis]).chain(rest).collect()
         }
+        Op::TopK { over, into } => {
+            let kept = node.inputs.iter().enumerate().fold(Order::new(), |order, (i, _)| merged(&order, &without(of(i), over), true));
+            kept.into_iter().chain([*into]).collect()
+        }
+        Op::Route { order, .. } => order.clone(),
+        Op::Routed { axis, over } => {
+            let points = merged(&without(of(0), over), &without(of(2), over), true);
+            merged(&points, &without(&without(of(1), &[*axis]), over), true)
+        }
+        Op::RoutedOuter { axis, keep } => [*axis].into_iter().chain(keep.iter().copied()).collect(),
         Op::Attend(a) => without(of(0), &[a.key]).into_iter().chain([a.value]).collect(),
         Op::AttendGrad(_) => of(0).clone(),
         Op::Loop(_) => Order::new(),
@@ -253,6 +263,7 @@ fn project(region: &Region, of: Value, k: usize, layout: &Layout) -> Order {
             if k == 0 { lse.chain([a.value]).collect() } else { lse.collect() }
         }
         Op::AttendGrad(_) => input(k.min(2)),
+        Op::Route { axis, shared, .. } if k == 1 => shared.iter().copied().chain([*axis]).collect(),
         _ => layout.orders[of.index()].clone(),
     }
 }

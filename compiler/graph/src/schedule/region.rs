@@ -185,7 +185,7 @@ impl<'g> Planner<'g> {
                 Kind::Contract => self.contract(frame, group.members[0]),
                 Kind::Attend => self.attend(frame, group.members[0]),
                 Kind::Scatter => self.scatter(frame, group.members[0]),
-                Kind::Move => self.moves(frame, group.members[0])?,
+                Kind::Select | Kind::Route | Kind::Routed | Kind::Move => self.moves(frame, group.members[0])?,
             }
         }
         Ok(())

@@ -81,7 +81,7 @@ pub(super) fn concat(inputs: &[&Cells], each: &[AxisId], into: AxisId, table: &[
 }
 
 /// A position checked against its axis.
-fn checked(position: i32, axis: AxisId, table: &[Axis], origin: &Origin) -> Result<usize, ExecError> {
+pub(super) fn checked(position: i32, axis: AxisId, table: &[Axis], origin: &Origin) -> Result<usize, ExecError> {
     let Axis { name, size } = &table[axis.index()];
     match usize::try_from(position) {
         Ok(at) if (at as u64) < *size => Ok(at),

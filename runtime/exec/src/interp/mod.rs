@@ -10,6 +10,7 @@ mod map;
 mod number;
 mod reduce;
 mod region;
+mod route;
 
 use crate::backend::{Backend, Bindings, Draw, ExecError, Executable, Memory, Options, Store};
 use crate::ports;

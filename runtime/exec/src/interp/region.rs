@@ -1,7 +1,7 @@
 //! Evaluation of a region: one arm per operation.
 
 use super::array::{Cells, Named, fault};
-use super::{attend, index, map, reduce};
+use super::{attend, index, map, reduce, route};
 use crate::backend::{Draw, ExecError};
 use crate::rng::Stream;
 use ogive_graph::{Axis, DType, Distribution, Loop, Node, Op, Port, Random, Region, Scalar, Ty, Value};
@@ -88,6 +88,12 @@ fn evaluate(frame: &Frame<'_>, node: &Node, arguments: &[Cells], slots: &[Slot])
         (Op::Concat { axes, into }, inputs) => index::concat(inputs, axes, *into, table)?,
         (Op::Gather(axis), [a, at]) => index::gather(a, at.positions()?, *axis, table, &node.origin)?,
         (Op::ScatterAdd { axis, keep }, [at, updates]) => index::scatter_add(at.positions()?, updates, *axis, keep, table, &node.origin)?,
+        (Op::TopK { over, into }, inputs) => route::top(inputs, over, *into, table)?,
+        (Op::Route { axis, shared, order }, [at]) => {
+            return Ok(Slot::Many(route::route(at.positions()?, *axis, shared, order, table, &node.origin)?.into()));
+        }
+        (Op::Routed { axis, over }, [x, w, at, _, _]) => route::routed(x, w, at.positions()?, *axis, over, table, &node.origin)?,
+        (Op::RoutedOuter { axis, keep }, [x, y, at, _, _]) => route::routed_outer(x, y, at.positions()?, *axis, keep, table, &node.origin)?,
         (Op::Softmax(over), [a]) => reduce::softmax(a, over, table)?,
         (Op::LogSumExp(over), [a]) => reduce::log_sum_exp(a, over, table)?,
         (Op::Attend(a), inputs) => return Ok(Slot::Many(attend::attend(a, inputs, table)?)),
@@ -109,6 +115,9 @@ fn evaluate(frame: &Frame<'_>, node: &Node, arguments: &[Cells], slots: &[Slot])
             | Op::Pad { .. }
             | Op::Gather(_)
             | Op::ScatterAdd { .. }
+            | Op::Route { .. }
+            | Op::Routed { .. }
+            | Op::RoutedOuter { .. }
             | Op::Softmax(_)
             | Op::LogSumExp(_)
             | Op::Project(_),
