@@ -138,7 +138,7 @@ impl Maker<'_> {
 
 /// Numbers in a scattered order: odd multiples of 2^-10 for even salts, even ones for odd salts, so that elements of two inputs made one
 /// after the other keep apart too.
-fn numbers(range: Range, count: usize, salt: usize) -> Vec<f64> {
+pub(super) fn numbers(range: Range, count: usize, salt: usize) -> Vec<f64> {
     let (low, cells) = match range {
         Range::Signed => (-2.0, 2048),
         Range::Positive => (0.25, 896),

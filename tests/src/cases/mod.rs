@@ -6,6 +6,7 @@
 
 pub mod kind;
 pub mod layers;
+mod library;
 mod loops;
 mod maker;
 mod maps;
@@ -48,6 +49,8 @@ pub enum Derivative {
     Agrees,
     /// None of the outputs is a float, or none depends on a float.
     None,
+    /// Differ from finite differences where a gradient is stopped.
+    Stopped,
 }
 
 /// A graph with tensors for all its ports.
@@ -91,5 +94,5 @@ impl Case {
 
 /// Every case.
 pub fn all() -> Vec<Case> {
-    [maps::cases(), moves::cases(), sums::cases(), loops::cases(), layers::cases()].into_iter().flatten().collect()
+    [maps::cases(), moves::cases(), sums::cases(), loops::cases(), layers::cases(), library::cases()].into_iter().flatten().collect()
 }
