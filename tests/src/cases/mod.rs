@@ -11,6 +11,7 @@ mod loops;
 mod maker;
 mod maps;
 mod moves;
+mod routed;
 mod sums;
 
 pub use maker::{Maker, Range};
@@ -94,5 +95,8 @@ impl Case {
 
 /// Every case.
 pub fn all() -> Vec<Case> {
-    [maps::cases(), moves::cases(), sums::cases(), loops::cases(), layers::cases(), library::cases()].into_iter().flatten().collect()
+    [maps::cases(), moves::cases(), sums::cases(), loops::cases(), layers::cases(), library::cases(), routed::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

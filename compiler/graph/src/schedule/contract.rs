@@ -7,7 +7,7 @@ use crate::kernel::{Gemm, GemmLoop};
 use crate::shape::Shape;
 
 /// Products below this many multiplications are one task.
-const SMALL: u64 = 1 << 18;
+pub(super) const SMALL: u64 = 1 << 18;
 /// Tasks that a large product is cut into, at most.
 const PARTS: u64 = 8;
 /// Parts have at least this many rows and columns, if the product has them.
@@ -27,13 +27,14 @@ pub(super) fn gemm(graph: &Graph, shapes: [&Shape; 2], over: &[AxisId], a: &Stor
     let dims = |axes: &[AxisId]| {
         let sizes: Vec<u64> = axes.iter().map(|&x| graph.size(x)).collect();
         let of = |s: &Storage| axes.iter().map(|&x| s.stride(x)).collect::<Vec<i64>>();
-        merge_dims(&sizes, &[of(a), of(b), of(c)])
+        let merged = merge_dims(&sizes, &[of(a), of(b), of(c)]);
+        merged.into_iter().map(|(size, s)| (size, [s[0], s[1], s[2]])).collect::<Vec<_>>()
     };
     let (m, mut batch) = core(dims(&rows));
     let (n, more) = core(dims(&columns));
     let (k, sums) = core(dims(&inner));
     batch.extend(more);
-    batch.extend(dims(&shared).into_iter().map(|(size, s)| GemmLoop { size, strides: [s[0], s[1], s[2]] }));
+    batch.extend(loops(dims(&shared)));
     let mut gemm = Gemm {
         batch,
         sums,
@@ -51,11 +52,15 @@ pub(super) fn gemm(graph: &Graph, shapes: [&Shape; 2], over: &[AxisId], a: &Stor
 }
 
 /// The largest of the dims, and the others as loops.
-fn core(mut dims: Vec<(u64, Vec<i64>)>) -> (GemmLoop, Vec<GemmLoop>) {
-    let as_loop = |(size, s): (u64, Vec<i64>)| GemmLoop { size, strides: [s[0], s[1], s[2]] };
+pub(super) fn core(mut dims: Vec<(u64, [i64; 3])>) -> (GemmLoop, Vec<GemmLoop>) {
     let largest = dims.iter().enumerate().max_by_key(|(_, d)| d.0).map(|(i, _)| i);
-    let core = largest.map_or((1, vec![1, 1, 1]), |i| dims.remove(i));
-    (as_loop(core), dims.into_iter().map(as_loop).collect())
+    let (size, strides) = largest.map_or((1, [1, 1, 1]), |i| dims.remove(i));
+    (GemmLoop { size, strides }, loops(dims))
+}
+
+/// Dims as loops.
+pub(super) fn loops(dims: Vec<(u64, [i64; 3])>) -> Vec<GemmLoop> {
+    dims.into_iter().map(|(size, strides)| GemmLoop { size, strides }).collect()
 }
 
 /// Fixes the independent parts; they depend on sizes only. Operands are packed anew for each part, so parts are as square as can be.

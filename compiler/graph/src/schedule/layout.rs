@@ -129,6 +129,7 @@ fn region(region: &Region, data: &BTreeSet<AxisId>, arguments: &[Order], wishes:
             Op::Input(port) | Op::Param(port) => Some(port.order.clone()),
             Op::Argument(k) => arguments.get(*k as usize).cloned(),
             Op::Random(random) => Some(random.order.clone()),
+            Op::Project(k) => numbering(&region.node(node.inputs[0]).op, *k),
             _ => None,
         };
         if let Op::Loop(l) = &node.op {
@@ -143,6 +144,15 @@ fn region(region: &Region, data: &BTreeSet<AxisId>, arguments: &[Order], wishes:
         layout.orders[i] = order;
     }
     layout
+}
+
+/// The order that gives the numbers in a result of a route their meaning; whoever reads them finds it in the layout.
+fn numbering(op: &Op, result: u32) -> Option<Order> {
+    match op {
+        Op::Route { order, .. } if result == 0 => Some(order.clone()),
+        Op::Route { shared, axis, .. } => Some(shared.iter().copied().chain([*axis]).collect()),
+        _ => None,
+    }
 }
 
 /// Whether the value is another reading of its input's memory.
@@ -241,7 +251,11 @@ fn flow(region: &Region, v: Value, data: &BTreeSet<AxisId>, layout: &Layout) -> 
             let points = merged(&without(of(0), over), &without(of(2), over), true);
             merged(&points, &without(&without(of(1), &[*axis]), over), true)
         }
-        Op::RoutedOuter { axis, keep } => [*axis].into_iter().chain(keep.iter().copied()).collect(),
+        Op::RoutedOuter { axis, keep } => {
+            let kept = |i: usize| -> Order { of(i).iter().copied().filter(|a| keep.contains(a)).collect() };
+            let groups: Order = kept(2).into_iter().chain([*axis]).collect();
+            merged(&merged(&groups, &kept(0), true), &kept(1), true)
+        }
         Op::Attend(a) => without(of(0), &[a.key]).into_iter().chain([a.value]).collect(),
         Op::AttendGrad(_) => of(0).clone(),
         Op::Loop(_) => Order::new(),
@@ -263,7 +277,6 @@ fn project(region: &Region, of: Value, k: usize, layout: &Layout) -> Order {
             if k == 0 { lse.chain([a.value]).collect() } else { lse.collect() }
         }
         Op::AttendGrad(_) => input(k.min(2)),
-        Op::Route { axis, shared, .. } if k == 1 => shared.iter().copied().chain([*axis]).collect(),
         _ => layout.orders[of.index()].clone(),
     }
 }

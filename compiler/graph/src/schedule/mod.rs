@@ -6,6 +6,7 @@ pub mod layout;
 mod order;
 mod peephole;
 mod region;
+mod routed;
 mod rows;
 mod storage;
 #[cfg(test)]

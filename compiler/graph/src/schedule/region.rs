@@ -64,7 +64,7 @@ impl<'g> Frame<'g> {
         let twin = |t: &Value| self.region.node(*t).op == node.op && self.region.node(*t).inputs == node.inputs;
         let free = !self.targets.keys().any(twin);
         free && match &self.region.node(node.inputs[0]).op {
-            Op::Attend(_) | Op::AttendGrad(_) => true,
+            Op::Attend(_) | Op::AttendGrad(_) | Op::Route { .. } => true,
             Op::Loop(l) => k as usize >= l.carries,
             _ => false,
         }
@@ -185,7 +185,8 @@ impl<'g> Planner<'g> {
                 Kind::Contract => self.contract(frame, group.members[0]),
                 Kind::Attend => self.attend(frame, group.members[0]),
                 Kind::Scatter => self.scatter(frame, group.members[0]),
-                Kind::Select | Kind::Route | Kind::Routed | Kind::Move => self.moves(frame, group.members[0])?,
+                Kind::Move => self.moves(frame, group.members[0])?,
+                Kind::Select | Kind::Route | Kind::Routed => self.chosen(frame, group.members[0])?,
             }
         }
         Ok(())
