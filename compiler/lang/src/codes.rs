@@ -143,9 +143,12 @@ codes! {
         ALONG_MISSING = "along_missing", "a scan along a dim that no argument has";
         OWN_DIM = "own_dim", "a scan along a dim that the step has itself";
     }
-    /// Parts of the language that this version reads and does not run yet.
-    pending {
-        SELECTION = "selection", "selections are read but not run yet";
+    /// Selections: `top` and what is indexed with it.
+    selection {
+        COUNT = "count", "`top` selects none, or more positions than there are";
+        DIM_MISSING = "dim_missing", "a selection is used on a tensor without the dim that it is over";
+        MIXED = "mixed", "different selections of one dim are combined, or a selection with all of it";
+        PART = "part", "one of several dims that were selected over together is named alone";
     }
 }
 

@@ -247,6 +247,22 @@ pub enum Op {
     Param(u32),
     /// An operation of the graph, on operands that may carry more dims than they show.
     Primitive(Primitive),
+    /// Positions along `over` (of their product, the first slowest) of the largest scores, as many as `slot` has, in ascending order; ties go
+    /// to the lowest. The score is operand 0, or the sum of one operand for each dim.
+    Top {
+        /// Dims that are chosen from.
+        over: Vec<AxisId>,
+        /// The dim of the chosen.
+        slot: AxisId,
+    },
+    /// The sum over `over` of operand 0 and of operand 1 at the positions along `axis` that operand 2 holds: weights that a selection
+    /// restricts, never gathered.
+    Routed {
+        /// The dim of the weights that was chosen from.
+        axis: AxisId,
+        /// Contracted dims.
+        over: Vec<AxisId>,
+    },
     /// Random numbers with the dims of the operand.
     RandomLike(Distribution),
     /// The operand with at least the dims of this node's type, the same along those that it lacks.

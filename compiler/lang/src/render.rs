@@ -28,14 +28,30 @@ pub fn diagnostic(diagnostic: &Diagnostic, sources: &Sources, style: Style) -> S
     let source = diagnostic.labels.first().and_then(|l| sources.files.get(l.span.file.0 as usize));
     let report = match source {
         Some(source) if drawable(diagnostic, &source.text) => {
-            Drawn { diagnostic, message: diagnostic.message.clone(), source: Some(NamedSource::new(&source.name, source.text.to_string())) }
+            let elsewhere = elsewhere(diagnostic, sources);
+            let source = Some(NamedSource::new(&source.name, source.text.to_string()));
+            Drawn { diagnostic, message: diagnostic.message.clone(), source, elsewhere }
         }
-        _ => Drawn { diagnostic, message: located(diagnostic, sources), source: None },
+        _ => Drawn { diagnostic, message: located(diagnostic, sources), source: None, elsewhere: None },
     };
     match handler.render_report(&mut text, &report) {
         Ok(()) => text,
         Err(_) => format!("{}\n\n  × {}\n", diagnostic.code, located(diagnostic, sources)),
     }
+}
+
+/// The first place in another file than the primary one.
+fn elsewhere(diagnostic: &Diagnostic, sources: &Sources) -> Option<Elsewhere> {
+    let file = diagnostic.labels.first()?.span.file;
+    let label = diagnostic.labels.iter().find(|l| l.span.file != file)?;
+    let source = sources.files.get(label.span.file.0 as usize)?;
+    let alone = Diagnostic { labels: vec![label.clone()], ..diagnostic.clone() };
+    drawable(&alone, &source.text).then(|| Elsewhere {
+        name: source.name.to_string(),
+        source: NamedSource::new(&source.name, source.text.to_string()),
+        span: (label.span.start as usize, label.span.end.saturating_sub(label.span.start) as usize),
+        text: label.text.clone(),
+    })
 }
 
 /// Longest line that is drawn, in bytes.
@@ -44,7 +60,8 @@ const LONGEST_LINE: usize = 2000;
 /// Whether the lines around the labels are of a length that makes sense on a screen.
 fn drawable(diagnostic: &Diagnostic, text: &str) -> bool {
     let bytes = text.as_bytes();
-    diagnostic.labels.iter().all(|label| {
+    let file = diagnostic.labels.first().map(|l| l.span.file);
+    diagnostic.labels.iter().filter(|l| Some(l.span.file) == file).all(|label| {
         let (start, end) = (label.span.start as usize, label.span.end as usize);
         if start > end || end > bytes.len() || !text.is_char_boundary(start) || !text.is_char_boundary(end) {
             return false;
@@ -76,6 +93,38 @@ struct Drawn<'a> {
     diagnostic: &'a Diagnostic,
     message: String,
     source: Option<NamedSource<String>>,
+    elsewhere: Option<Elsewhere>,
+}
+
+/// A place in another file.
+#[derive(Debug)]
+struct Elsewhere {
+    name: String,
+    source: NamedSource<String>,
+    span: (usize, usize),
+    text: String,
+}
+
+impl std::fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "in {}", self.name)
+    }
+}
+
+impl std::error::Error for Elsewhere {}
+
+impl Report for Elsewhere {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(miette::Severity::Advice)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(Some(self.text.clone()), self.span))))
+    }
 }
 
 impl std::fmt::Display for Drawn<'_> {
@@ -102,13 +151,17 @@ impl Report for Drawn<'_> {
         self.diagnostic.help.as_ref().map(|h| Box::new(h) as Box<dyn std::fmt::Display>)
     }
 
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Report> + 'a>> {
+        self.elsewhere.as_ref().map(|e| Box::new(std::iter::once(e as &dyn Report)) as Box<dyn Iterator<Item = &'a dyn Report>>)
+    }
+
     fn source_code(&self) -> Option<&dyn SourceCode> {
         self.source.as_ref().map(|s| s as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let file = self.diagnostic.labels.first()?.span.file;
-        // miette draws one file: a label elsewhere is told by its text alone where the message names it.
+        // a drawing is of one file
         let labels = self.diagnostic.labels.iter().enumerate().filter(move |(_, l)| l.span.file == file).map(|(i, l)| {
             let (start, length) = (l.span.start as usize, l.span.end.saturating_sub(l.span.start) as usize);
             let text = (!l.text.is_empty()).then(|| l.text.clone());

@@ -306,7 +306,14 @@ fn all_independent_errors_are_reported() {
             "cell c[a](x: [a]) -> y: [a] { state s: [a] = 0 s = prev s + x y = s } block f[a](x: [a]) -> y: [a] { y = c(x) }",
             &["arch::cell::not_scanned"],
         ),
-        ("block f[a](x: [a]) -> y: [a] { p = top(2, x, over: a) y = x }", &["arch::pending::selection"]),
+        (
+            "block f[a = 4](x: [a]) -> y: [a] { p = top(5, x, over: a) y = x[p] @a x  z = x + top(1, x, over: a) }",
+            &["arch::selection::count", "arch::call::tensor_needed"],
+        ),
+        (
+            "block f[a, b](x: [a], v: [b]) -> y: [] { p = top(1, x, over: a) q = top(1, x, over: a) y = x[p] @a x[q]  z = v[p]  w = x * x[p] }",
+            &["arch::selection::mixed", "arch::selection::dim_missing", "arch::selection::mixed"],
+        ),
     ];
     for (text, codes) in cases {
         let (spec, loaded) = Spec::load("test.arch", (*text).to_string(), &NoImports);

@@ -1,70 +1,10 @@
 //! The papers' own Transformer-XL layer against ours, through `ogive run`: outputs and every gradient.
 //! Vectors: `tests/vectors/moe/xl_layer_*.{json,safetensors}` (made with RobertCsordas/moe at the commit named in the json).
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod official;
+
+use official::{Array, Tensors, compare, gather, read, root, write};
 use std::process::Command;
-
-#[derive(Clone)]
-struct Array {
-    shape: Vec<usize>,
-    data: Vec<f64>,
-}
-
-type Tensors = BTreeMap<String, Array>;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn read(path: &Path) -> Tensors {
-    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-    let convert = |view: TensorView<'_>| {
-        let data = match view.dtype() {
-            Dtype::F32 => view.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().expect("4 bytes")))).collect(),
-            Dtype::F64 => view.data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().expect("8 bytes"))).collect(),
-            other => panic!("element type {other:?}"),
-        };
-        Array { shape: view.shape().to_vec(), data }
-    };
-    file.tensors().into_iter().map(|(name, view)| (name, convert(view))).collect()
-}
-
-fn write(path: &Path, tensors: &Tensors, double: bool) {
-    let bytes: BTreeMap<&String, Vec<u8>> = tensors
-        .iter()
-        .map(|(name, a)| {
-            #[allow(clippy::cast_possible_truncation, reason = "the file is f32")]
-            let bytes = if double {
-                a.data.iter().flat_map(|x| x.to_le_bytes()).collect()
-            } else {
-                a.data.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect()
-            };
-            (name, bytes)
-        })
-        .collect();
-    let dtype = if double { Dtype::F64 } else { Dtype::F32 };
-    let views = tensors.iter().map(|(name, a)| (name.clone(), TensorView::new(dtype, a.shape.clone(), &bytes[name]).expect("a view")));
-    safetensors::serialize_to_file(views, None, path).expect("writable");
-}
-
-/// `f(i)` is the source position of element i of a tensor of `shape`.
-fn gather(source: &Array, shape: &[usize], f: impl Fn(&[usize]) -> usize) -> Array {
-    let len = shape.iter().product();
-    let mut index = vec![0; shape.len()];
-    let mut data = Vec::with_capacity(len);
-    for flat in 0..len {
-        let mut rest = flat;
-        for (i, &n) in index.iter_mut().zip(shape).rev() {
-            *i = rest % n;
-            rest /= n;
-        }
-        data.push(source.data[f(&index)]);
-    }
-    Array { shape: shape.to_vec(), data }
-}
 
 const HEADS: usize = 2;
 const KEY: usize = 8;
@@ -101,14 +41,6 @@ fn ours(official: &Tensors, prefix: &str) -> Tensors {
     put("layer_norm.gain", get("norm2.weight").clone());
     put("layer_norm.bias", get("norm2.bias").clone());
     all
-}
-
-fn compare(found: &Tensors, name: &str, expected: &Array, tolerance: f64) {
-    let found = found.get(name).unwrap_or_else(|| panic!("no {name} among {:?}", found.keys().collect::<Vec<_>>()));
-    assert_eq!(found.shape, expected.shape, "dims of {name}");
-    for (i, (a, b)) in found.data.iter().zip(&expected.data).enumerate() {
-        assert!((a - b).abs() <= tolerance, "{name}[{i}]: {a} against {b}");
-    }
 }
 
 fn check(case: &str, block: &str, backend: &str, dtype: &str, output_tolerance: f64, gradient_tolerance: f64) {

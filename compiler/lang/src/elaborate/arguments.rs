@@ -17,7 +17,7 @@ impl<'a> Eval<'_, 'a> {
     /// Sorts arguments to ports and dims. `None` where what is wrong (reported) makes the call meaningless.
     pub(crate) fn sort_arguments(&mut self, target: &Target<'a>, args: &'a [Arg], first: Option<&'a Expr>) -> Option<Arguments<'a>> {
         let block = target.block;
-        let mut out = Arguments { ports: BTreeMap::new(), dims: Vec::new() };
+        let mut out = Arguments { ports: BTreeMap::new(), dims: Vec::new(), pair: None };
         let mut fine = true;
         let mut position = 0;
         if let Some(first) = first {
@@ -29,6 +29,12 @@ impl<'a> Eval<'_, 'a> {
             None => &[],
         };
         for arg in declared.iter().chain(args) {
+            if let (None, ExprKind::As { from, into }) = (&arg.label, &arg.value.kind)
+                && let ([from], [into], true) = (&from[..], &into[..], block.dims.len() >= 2)
+            {
+                out.pair = Some((from, into));
+                continue;
+            }
             let Some(label) = &arg.label else {
                 if position >= block.inputs.len() {
                     fine = false;

@@ -9,7 +9,7 @@ use crate::diag::Diagnostic;
 use crate::hir::NodeId;
 use crate::source::Span;
 use crate::syntax::{Ident, PortType};
-use ogive_graph::{DType, Shape};
+use ogive_graph::{AxisId, DType, Shape};
 
 impl<'a> Eval<'_, 'a> {
     /// Binds dims through tensor arguments; what an argument has besides its port's dims is lifted over.
@@ -21,6 +21,7 @@ impl<'a> Eval<'_, 'a> {
     ) -> Option<Vec<Operand>> {
         let mut operands = Vec::new();
         let mut fine = true;
+        let mut bound: Vec<(&'a str, AxisId, Shape, Span)> = Vec::new();
         for &(port, node, span) in tensors {
             let PortType::Tensor(ty) = &target.block.inputs[port].ty else { continue };
             let shape = self.body.ty(node).shape.clone();
@@ -28,14 +29,25 @@ impl<'a> Eval<'_, 'a> {
             for dim in &ty.dims {
                 let given = dims.iter().find(|(n, _)| *n == dim.name).map(|(_, g)| *g);
                 let axis = match given {
-                    Some(Given::Axis(axis)) => Some(axis).filter(|a| shape.contains(*a)),
-                    _ => shape.iter().find(|&a| self.dim_name(a) == dim.name),
+                    Some(Given::Axis(axis)) => Some(self.within(axis, &shape)).filter(|a| shape.contains(*a)).or_else(|| {
+                        // dims of a model's values are known by their names
+                        self.body.objective.as_ref().and_then(|_| self.called(self.dim_name(axis), &shape))
+                    }),
+                    _ => self.called(&dim.name, &shape),
                 };
                 let Some(axis) = axis else {
                     fine = false;
                     self.port_dim_missing(target, port, dim, given, &shape, span);
                     continue;
                 };
+                // another argument has all of the dim, or another selection of it
+                if let Some((_, before, theirs, at)) = bound.iter().find(|b| b.0 == dim.name && b.1 != axis).cloned() {
+                    fine = false;
+                    let whole = self.body.picks.iter().find(|p| p.slot == axis || p.slot == before).map_or(axis, |p| p.over[0]);
+                    self.mixed(whole, (&theirs, at), (&shape, span));
+                    continue;
+                }
+                bound.push((&dim.name, axis, shape.clone(), span));
                 if let Some(Given::Size(Some(n))) = given
                     && let Some(size) = self.cx.size(axis)
                     && size != n
@@ -48,7 +60,7 @@ impl<'a> Eval<'_, 'a> {
                         .report(error.label(place, "declared here").help(format!("leave out `{}: {n}`: the argument says it", dim.name)));
                     continue;
                 }
-                dims.retain(|(n, g)| *n != dim.name || matches!(g, Given::Axis(_)));
+                dims.retain(|(n, g)| *n != dim.name || *g == Given::Axis(axis));
                 if !dims.iter().any(|(n, _)| *n == dim.name) {
                     dims.push((dim.name.clone(), Given::Axis(axis)));
                 }

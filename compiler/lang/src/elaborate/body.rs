@@ -68,6 +68,10 @@ pub(crate) struct Body<'a> {
     pub instance: crate::hir::InstanceId,
     /// Set where this is the objective of an experiment.
     pub objective: Option<Sources>,
+    /// Selections.
+    pub picks: Vec<super::select::Pick>,
+    /// Sums that are not formed.
+    pub sums: Vec<super::separable::Sum>,
     /// Names that were reported as unknown.
     pub unknown: HashSet<String>,
 }
@@ -104,6 +108,8 @@ impl<'a> Body<'a> {
             stacks: Vec::new(),
             instance: crate::hir::InstanceId(0),
             objective: None,
+            picks: Vec::new(),
+            sums: Vec::new(),
             unknown: HashSet::new(),
         }
     }

@@ -42,7 +42,7 @@ enum Rule {
     Float,
     /// Numbers known before running only.
     Constant,
-    Pending,
+    Top,
 }
 
 const fn form(name: &'static str, operands: &'static [&'static str], labels: &'static [&'static str], rule: Rule) -> Form {
@@ -84,7 +84,7 @@ const FORMS: &[Form] = &[
     form("shift", &["x"], &["along", "by"], Rule::Shift),
     form("one_hot", &["i"], &[], Rule::OneHot),
     form("float", &["x"], &[], Rule::Float),
-    form("top", &["count", "x"], &["over"], Rule::Pending),
+    form("top", &["count", "x"], &["over"], Rule::Top),
 ];
 
 /// Whether the language itself knows a function of that name.
@@ -158,7 +158,7 @@ impl<'a> Eval<'_, 'a> {
             self.cx.report(Diagnostic::error(code, what, at, "number of arguments").help(help));
         }
         let needed: &[&str] = match form.rule {
-            Rule::Reduce(_) | Rule::Mean | Rule::Softmax | Rule::LogSumExp | Rule::ArgMax => &["over"],
+            Rule::Reduce(_) | Rule::Mean | Rule::Softmax | Rule::LogSumExp | Rule::ArgMax | Rule::Top => &["over"],
             Rule::Position => &["in"],
             Rule::Concat => &["over", "into"],
             Rule::Shift => &["along", "by"],
@@ -189,12 +189,7 @@ impl<'a> Eval<'_, 'a> {
 
     fn rule(&mut self, form: &Form, given: &Given<'a>, span: Span) -> Val {
         match form.rule {
-            Rule::Pending => {
-                let message = "`top` selects positions; selections are read but cannot be run yet".to_string();
-                let error = Diagnostic::error(codes::pending::SELECTION, message, span, "not yet");
-                self.cx.report(error.help("use all positions, weighted: `softmax(gate, over: expert)`"));
-                return Val::Error;
-            }
+            Rule::Top => return self.top(given, span),
             Rule::Index => return self.iota(given.operands[0], span),
             Rule::Distance => return self.distance(given.operands[0], given.operands[1], span),
             _ => {}
@@ -246,7 +241,7 @@ impl<'a> Eval<'_, 'a> {
                     Val::Error
                 }
             },
-            Rule::Constant | Rule::Pending | Rule::Index | Rule::Distance => {
+            Rule::Constant | Rule::Top | Rule::Index | Rule::Distance => {
                 self.must_be_constant(values[0].clone(), at(0));
                 Val::Error
             }
@@ -281,7 +276,8 @@ impl<'a> Eval<'_, 'a> {
     fn two(&mut self, name: &str, f: MapFn, values: &[Val], at_a: Span, at_b: Span, span: Span) -> Val {
         let like = self.dtype(&values[0]).or(self.dtype(&values[1])).unwrap_or(DType::F32);
         let (Some(x), Some(y)) = (self.tensor(&values[0], like, at_a), self.tensor(&values[1], like, at_b)) else { return Val::Error };
-        if self.same_kind(f, name, x, y, at_a, at_b, span) && self.nested(name, x, y, at_a, at_b, span) {
+        let aligned = self.aligned(&[(x, at_a), (y, at_b)]);
+        if aligned && self.same_kind(f, name, x, y, at_a, at_b, span) && self.nested(name, x, y, at_a, at_b, span) {
             self.map(f, &[x, y], span)
         } else {
             Val::Error
@@ -303,6 +299,9 @@ impl<'a> Eval<'_, 'a> {
             let (a, b) = (self.describe(&Val::Tensor(x)), self.describe(&Val::Tensor(y)));
             let error = Diagnostic::error(codes::shape::DTYPE, format!("`where` chooses between {a} and {b}"), span, "kinds differ");
             self.cx.report(error.label(at[1], short(&a)).label(at[2], short(&b)).help("convert one: `float(i)`"));
+            return Val::Error;
+        }
+        if !self.aligned(&[(condition, at[0]), (x, at[1]), (y, at[2])]) {
             return Val::Error;
         }
         let shapes: Vec<Shape> = [condition, x, y].iter().map(|&n| self.body.ty(n).shape.clone()).collect();
@@ -330,34 +329,10 @@ impl<'a> Eval<'_, 'a> {
             );
             return None;
         }
-        let mut axes = Vec::new();
-        let mut fine = true;
-        for name in names {
-            // every repetition's `depth` has the same name
-            if self.body.objective.is_some() && name.name == "depth" {
-                let depths: Vec<AxisId> = self.body.ty(node).shape.iter().filter(|&a| self.dim_name(a) == "depth").collect();
-                if !depths.is_empty() {
-                    axes.extend(depths);
-                    continue;
-                }
-            }
-            let Some(axis) = self.dim_in(name, &[&Val::Tensor(node)]) else {
-                fine = false;
-                continue;
-            };
-            if !self.body.ty(node).shape.contains(axis) {
-                let at = given.operands.first().map_or(name.span, |e| e.span);
-                self.over_missing(what, name, node, at);
-                fine = false;
-            } else if axes.contains(&axis) {
-                let message = format!("`{}` is named twice", name.name);
-                self.cx.report(Diagnostic::error(codes::shape::REPEATED_DIM, message, name.span, "named again").help("name each dim once"));
-                fine = false;
-            } else {
-                axes.push(axis);
-            }
-        }
-        fine.then_some(axes)
+        let shape = self.body.ty(node).shape.clone();
+        let at = given.operands.first().map_or(expr.span, |e| e.span);
+        let names: Vec<Ident> = names.into_iter().cloned().collect();
+        self.listed_in(&names, &shape, what, node, at)
     }
 
     fn operand(&mut self, what: &str, value: &Val, given: &Given<'a>) -> Option<NodeId> {

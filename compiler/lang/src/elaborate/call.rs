@@ -35,6 +35,8 @@ pub(crate) enum Given {
 pub(crate) struct Arguments<'a> {
     pub ports: BTreeMap<usize, &'a Expr>,
     pub dims: Vec<(&'a Ident, &'a Expr)>,
+    /// `model as half`: the callee's first two dims.
+    pub pair: Option<(&'a Ident, &'a Ident)>,
 }
 
 /// How a call repeats.
@@ -102,7 +104,7 @@ impl<'a> Eval<'_, 'a> {
             Val::Const(Const::Unknown) => None,
             Val::Const(other) => {
                 let message = format!("`{word}` repeats a whole number of times from 1, not {}", other.describe());
-                let error = Diagnostic::error(codes::repeat::COUNT, message, times.span, "not a count");
+                let error = Diagnostic::error(codes::repeat::COUNT, message, times.span, "not a count").label(call.span, "repeated");
                 self.cx.report(error.help(format!("write a count: `{word} 4 of {}(...)`", call.callee.name)));
                 self.arguments_alone(&call.args, None);
                 return Val::Error;
@@ -244,11 +246,22 @@ impl<'a> Eval<'_, 'a> {
         // dims given by label
         let mut dims: Vec<(String, Given)> = Vec::new();
         let mut fine = true;
+        let mut merged: Vec<super::pairs::Merged> = Vec::new();
         for (label, value) in &arguments.dims {
+            if let Some(list) = self.listed(label, value) {
+                match list {
+                    Some(list) => merged.push(list),
+                    None => fine = false,
+                }
+                continue;
+            }
             match self.dim_given(label, value) {
                 Some(given) => dims.push((label.name.clone(), given)),
                 None => fine = false,
             }
+        }
+        if let Some(pair) = arguments.pair {
+            fine &= self.bind_pair(target, pair, &mut dims).is_some();
         }
         // arguments
         let mut tensors: Vec<(usize, NodeId, Span)> = Vec::new();
@@ -277,9 +290,13 @@ impl<'a> Eval<'_, 'a> {
                 self.missing_argument(target, i);
             }
         }
+        fine = fine && self.merge_listed(target, &mut merged, &mut tensors, &mut dims);
         let operands = fine.then(|| self.bind_operands(target, &mut dims, &tensors)).flatten();
         match operands {
-            Some(operands) => self.instantiate(target, dims, operands, constants),
+            Some(operands) => {
+                let value = self.instantiate(target, dims, operands, constants);
+                self.split_listed(value, &merged, target.span)
+            }
             None => Val::Error,
         }
     }

@@ -61,7 +61,9 @@ impl<'a> Eval<'_, 'a> {
                 self.param(i);
             }
         }
-        self.finish(block, given)
+        let fine = self.finish(block, given);
+        self.unused_sums();
+        fine
     }
 
     /// Binds dims and constants; false where one has no value.
@@ -223,6 +225,7 @@ impl<'a> Eval<'_, 'a> {
         let place = std::mem::take(&mut self.body.place);
         self.body.wanted = if matches!(equation.value.kind, ExprKind::Scan { .. }) { equation.names.len() } else { 0 };
         let mut value = self.eval(equation.value);
+        self.name_pick(&value, equation.names.first());
         self.body.frames = frames;
         self.body.place = place;
         self.body.evaluating.remove(&i);
@@ -306,7 +309,11 @@ impl<'a> Eval<'_, 'a> {
         }
         let mut taps = Vec::new();
         for (name, expr) in &table.taps {
-            let value = self.eval(expr);
+            // the choice itself can be looked at
+            let value = match self.eval(expr) {
+                Val::Pick(i) => Val::Tensor(self.body.picks[i].positions),
+                value => value,
+            };
             if let Some(node) = self.tensor(&value, DType::F32, expr.span) {
                 let dims = self.body.ty(node).shape.axes().to_vec();
                 taps.push(Tap { name: name.name.clone(), node, dims, depends: Vec::new(), span: name.span });

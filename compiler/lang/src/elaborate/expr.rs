@@ -62,7 +62,7 @@ impl<'a> Eval<'_, 'a> {
     pub(crate) fn must_be_constant(&mut self, value: Val, span: Span) -> Val {
         match value {
             Val::Const(_) | Val::Error => value,
-            Val::Tensor(_) | Val::Tuple(_) => {
+            Val::Tensor(_) | Val::Tuple(_) | Val::Pick(_) | Val::Sum(_) => {
                 let text = self.source(span);
                 let message = format!("`{text}` is not known before the model runs");
                 let help = "use numbers, dims (their sizes), constant inputs such as `n: int = 2`, and `const` items here";
@@ -88,7 +88,7 @@ impl<'a> Eval<'_, 'a> {
                 self.cx.report(error.help("compare: `n > 0`"));
                 Val::Error
             }
-            Val::Tensor(_) | Val::Tuple(_) => {
+            Val::Tensor(_) | Val::Tuple(_) | Val::Pick(_) | Val::Sum(_) => {
                 let text = self.source(condition.span);
                 let message = format!("`if` chooses equations before the model runs; `{text}` is known only when it runs");
                 let error = Diagnostic::error(codes::constant::NOT_CONSTANT, message, condition.span, "not a constant");
@@ -239,6 +239,8 @@ impl<'a> Eval<'_, 'a> {
                 format!("{kind} {}", self.dims(&ty.shape))
             }
             Val::Tuple(parts) => format!("{} values", parts.len()),
+            Val::Pick(_) => "a selection".into(),
+            Val::Sum(_) => "a sum of unlike dims".into(),
             Val::Error => "an error".into(),
         }
     }
@@ -275,6 +277,14 @@ impl<'a> Eval<'_, 'a> {
         let scalar = match (value, like) {
             (Val::Tensor(node), _) => return Some(*node),
             (Val::Error, _) => return None,
+            (Val::Pick(_), _) => {
+                self.pick_is_no_tensor(span);
+                return None;
+            }
+            (Val::Sum(i), _) => {
+                self.report_sum(*i);
+                return None;
+            }
             (Val::Const(Const::Number(x)), DType::F32 | DType::F64) => Scalar::Float(*x),
             (Val::Const(Const::Unknown), DType::F32 | DType::F64) => Scalar::Float(f64::NAN),
             (Val::Const(Const::Unknown), DType::I32) => Scalar::Int(0),

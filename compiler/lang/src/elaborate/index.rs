@@ -22,6 +22,16 @@ impl<'a> Eval<'_, 'a> {
             }
             return Val::Error;
         }
+        if let (Val::Sum(sum), [Index::Gather(by)]) = (&value, by) {
+            let at = by.span;
+            if let Val::Pick(pick) = self.eval(by) {
+                return self.restrict_sum(*sum, pick, of.span, at, span);
+            }
+        }
+        if let Val::Sum(sum) = value {
+            self.report_sum(sum);
+            return Val::Error;
+        }
         let Val::Tensor(mut node) = value else {
             let found = self.describe(&value);
             let message = format!("only tensors are indexed; this is {found}");
@@ -74,12 +84,9 @@ impl<'a> Eval<'_, 'a> {
     }
 
     fn has(&mut self, what: &str, node: NodeId, dim: &Ident, at: Span) -> Option<AxisId> {
-        let axis = self.dim_in(dim, &[&Val::Tensor(node)])?;
-        if self.shape(node).contains(axis) {
-            return Some(axis);
-        }
-        self.over_missing(what, dim, node, at);
-        None
+        let shape = self.shape(node);
+        let axes = self.dims_of(&[dim], &shape, what, node, at)?;
+        axes.first().copied()
     }
 
     fn rename(&mut self, node: NodeId, pairs: &[(&Ident, &Ident)], of: Span, span: Span) -> Option<NodeId> {
@@ -285,6 +292,7 @@ impl<'a> Eval<'_, 'a> {
         let value = self.eval(positions);
         let index = match &value {
             Val::Error => return None,
+            Val::Pick(pick) => return self.restrict(node, *pick, of, positions.span, span),
             Val::Tensor(index) if self.body.ty(*index).dtype == DType::I32 => *index,
             other => {
                 let found = self.describe(other);

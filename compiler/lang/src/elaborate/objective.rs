@@ -176,7 +176,7 @@ fn stacked(cx: &mut Cx<'_>, name: &str, seen: &[Seen]) -> Option<Value> {
     let mut dims = first.dims.clone();
     let instance = (seen.len() > 1).then(|| {
         let count = u64::try_from(seen.len()).unwrap_or(u64::MAX);
-        cx.axis("instance", Some(count), first.span)
+        cx.axis("member", Some(count), first.span)
     });
     dims.extend(instance);
     Some(Value { source: Source::Tap { name: name.to_string(), axes, instance }, dims, dtype: first.dtype, domain: None })

@@ -8,7 +8,7 @@ use crate::diag::Diagnostic;
 use crate::hir::NodeId;
 use crate::source::Span;
 use crate::syntax::{BinaryOp, Expr, ExprKind, Ident, UnaryOp};
-use ogive_graph::{AxisId, DType, MapFn, Op as Primitive, Shape, Ty};
+use ogive_graph::{AxisId, DType, MapFn, Shape};
 
 impl<'a> Eval<'_, 'a> {
     pub(crate) fn unary(&mut self, op: UnaryOp, x: &'a Expr, span: Span) -> Val {
@@ -77,6 +77,11 @@ impl<'a> Eval<'_, 'a> {
 
     /// `a op b` where one side at least is a tensor.
     pub(crate) fn elementwise(&mut self, op: BinaryOp, a: &Val, b: &Val, at_a: Span, at_b: Span, span: Span) -> Val {
+        if op == BinaryOp::Add
+            && let Some(sum) = self.separable(a, b, at_a, at_b, span)
+        {
+            return sum;
+        }
         let logical = matches!(op, BinaryOp::And | BinaryOp::Or);
         let like = if logical { DType::Bool } else { self.dtype(a).or(self.dtype(b)).unwrap_or(DType::F32) };
         let (Some(x), Some(y)) = (self.tensor(a, like, at_a), self.tensor(b, like, at_b)) else { return Val::Error };
@@ -97,7 +102,10 @@ impl<'a> Eval<'_, 'a> {
             BinaryOp::Pipe => return Val::Error,
         };
         let symbol = value::symbol(op);
-        if !self.same_kind(f, symbol, x, y, at_a, at_b, span) || (f != MapFn::Mul && !self.nested(symbol, x, y, at_a, at_b, span)) {
+        if !self.same_kind(f, symbol, x, y, at_a, at_b, span)
+            || !self.aligned(&[(x, at_a), (y, at_b)])
+            || (f != MapFn::Mul && !self.nested(symbol, x, y, at_a, at_b, span))
+        {
             return Val::Error;
         }
         self.map(f, &[x, y], span)
@@ -181,24 +189,22 @@ impl<'a> Eval<'_, 'a> {
         let (Some(x), Some(y)) = (self.tensor(&a, DType::F32, left.span), self.tensor(&b, DType::F32, right.span)) else {
             return Val::Error;
         };
-        let axes: Vec<AxisId> = axes.into_iter().flatten().collect();
+        let names: Vec<&Ident> = over.iter().collect();
         let mut fine = true;
-        for (dim, &axis) in over.iter().zip(&axes) {
-            for (node, at) in [(x, left.span), (y, right.span)] {
-                if !self.body.ty(node).shape.contains(axis) {
-                    fine = false;
-                    self.over_missing("@", dim, node, at);
-                }
+        let mut axes = Vec::new();
+        for (node, at) in [(x, left.span), (y, right.span)] {
+            let shape = self.body.ty(node).shape.clone();
+            match self.dims_of(&names, &shape, "@", node, at) {
+                Some(found) => axes = found,
+                None => fine = false,
             }
         }
         for (node, at) in [(x, left.span), (y, right.span)] {
             fine &= self.needs_float("@", node, at);
         }
-        if !fine || !self.distinct(over, &axes) {
+        if !fine || !self.aligned(&[(x, left.span), (y, right.span)]) {
             return Val::Error;
         }
-        let (p, q) = (self.body.ty(x).shape.clone(), self.body.ty(y).shape.clone());
-        let ty = Ty::new(DType::F32, p.union(&q).minus(&Shape::of(axes.iter().copied())));
-        Val::Tensor(self.primitive(Primitive::Contract(axes), vec![x, y], ty, span))
+        Val::Tensor(self.contracted(x, y, axes, span))
     }
 }

@@ -10,6 +10,10 @@ pub(crate) enum Val {
     Tensor(NodeId),
     /// Known before anything runs.
     Const(Const),
+    /// A selection, by position in the body's picks.
+    Pick(usize),
+    /// A sum that must not be formed, by position in the body's sums.
+    Sum(usize),
     /// Several outputs.
     Tuple(Vec<Val>),
     /// Already reported.

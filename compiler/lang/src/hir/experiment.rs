@@ -58,7 +58,7 @@ pub enum Source {
         name: String,
         /// The dims of each occurrence, in corresponding order.
         axes: Vec<Vec<AxisId>>,
-        /// Where there are several, the dim `instance` along which they are stacked.
+        /// Where there are several, the dim `member` along which they are stacked.
         instance: Option<AxisId>,
     },
 }

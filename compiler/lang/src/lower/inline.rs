@@ -117,6 +117,11 @@ impl<'p, 'g> Inline<'p, 'g> {
                 Op::Input(i) => vec![inputs[*i as usize]],
                 Op::Param(i) => vec![self.param(id, instance, *i)],
                 Op::Primitive(op) => vec![self.primitive(op, &operands, &node.ty)],
+                Op::Top { over, slot } => vec![self.top(over, *slot, &operands)],
+                Op::Routed { axis, over } => {
+                    let own = &instance.body[node.inputs[2].index()].ty.shape;
+                    vec![self.routed(*axis, over, &operands, own)]
+                }
                 Op::RandomLike(distribution) => vec![self.random(*distribution, operands[0])],
                 Op::Spread => vec![self.widened(operands[0], &node.ty.shape)],
                 Op::Prev(i) => vec![self.prevs[*i as usize]],

@@ -3,6 +3,7 @@
 mod inline;
 mod objective;
 mod repeat;
+mod route;
 mod scan;
 pub mod types;
 
