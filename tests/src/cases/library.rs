@@ -16,13 +16,19 @@ const SIZES: &[(&str, u64, u64)] = &[
     ("vocab", 5, 33),
     ("model", 4, 24),
     ("head", 2, 3),
-    ("key", 2, 8),
+    ("key", 4, 8),
     ("hidden", 5, 37),
     ("from", 3, 19),
     ("to", 4, 35),
     ("over", 4, 22),
     ("along", 3, 18),
     ("reach", 3, 21),
+    ("expert", 5, 9),
+    ("width", 3, 8),
+    ("point", 3, 9),
+    ("choice", 4, 7),
+    ("whole", 4, 22),
+    ("values", 36, 49),
 ];
 
 /// Blocks whose result does not move with any float.
