@@ -5,7 +5,7 @@ use super::call::{Operand, Target};
 use super::value::Val;
 use crate::codes;
 use crate::diag::Diagnostic;
-use crate::hir::{InstanceId, Op};
+use crate::hir::{InstanceId, NodeId, Op};
 use crate::source::Span;
 use crate::syntax::{BlockKind, Call, Ident};
 use ogive_graph::{AxisId, DType, Shape, Ty};
@@ -86,6 +86,17 @@ impl<'a> Eval<'_, 'a> {
         let extra =
             |depends: &[bool]| depends.iter().zip(&lifted.extras).filter(|(d, _)| **d).fold(Shape::scalar(), |s, (_, e)| s.union(e));
         let shape = |dims: &[AxisId], depends: &[bool]| Shape::of(dims.iter().copied()).union(&extra(depends));
+        if target.along.is_none() {
+            let late = self.after_the_start();
+            let starts = |k: usize| states.iter().any(|s| s.start_depends.get(k) == Some(&true));
+            if let Some(k) = (0..operands.len()).find(|&k| starts(k) && late[operands[k].node.index()]) {
+                let port = &target.block.inputs[operands[k].port].name;
+                let message = format!("`{}` of `{}` starts a state, but is known only in a step", port.name, target.name.name);
+                let error = Diagnostic::error(codes::cell::START, message, operands[k].span, "not there yet");
+                self.cx.report(error.label(port.span, "starts a state").help("pass an input that is the same at every step"));
+                return Val::Error;
+            }
+        }
         let mut inputs = lifted.inputs.clone();
         let mut slots = Vec::new();
         let op = match target.along {
@@ -132,6 +143,18 @@ impl<'a> Eval<'_, 'a> {
             }
         }
         if values.len() == 1 { values.remove(0) } else { Val::Tuple(values) }
+    }
+
+    /// For each node, whether it needs a state before the step.
+    fn after_the_start(&self) -> Vec<bool> {
+        let mut late: Vec<bool> = Vec::with_capacity(self.body.nodes.len());
+        for node in &self.body.nodes {
+            let reads = |n: &NodeId| late[n.index()];
+            // start values are there from the start
+            let mine = matches!(node.op, Op::Prev(_)) || (!matches!(node.op, Op::Starts(_)) && node.inputs.iter().any(reads));
+            late.push(mine);
+        }
+        late
     }
 
     fn slot_name(&self, cell: &str, state: &str) -> String {

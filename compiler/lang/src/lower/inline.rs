@@ -79,7 +79,7 @@ impl<'p, 'g> Inline<'p, 'g> {
         let program = self.program;
         let instance = program.instance(id);
         let mut taps = Vec::new();
-        let step = super::scan::needed(instance, &super::scan::step(instance));
+        let step = super::scan::needed(program, instance, &super::scan::step(instance));
         let results = self.body(id, instance, inputs, &step, &mut taps);
         for tap in &instance.taps {
             if let Some(value) = results[tap.node.index()].first() {
@@ -133,7 +133,13 @@ impl<'p, 'g> Inline<'p, 'g> {
                     taps.extend(inner);
                     values
                 }
-                Op::Starts(callee) => self.starts(*callee, &operands),
+                Op::Starts(callee) => {
+                    // what is missing is not read
+                    let blank = self.builder.int(0);
+                    let given = |n: &crate::hir::NodeId| results[n.index()].first().copied().unwrap_or(blank);
+                    let given: Vec<Value> = node.inputs.iter().map(given).collect();
+                    self.starts(*callee, &given)
+                }
                 Op::Scan { instance, axis, reverse } => {
                     let (values, inner) = self.scan(*instance, *axis, *reverse, &operands);
                     taps.extend(inner);

@@ -2,7 +2,7 @@
 
 use super::inline::{Inline, Key, Tapped};
 use super::take;
-use crate::hir::{Instance, InstanceId, NodeId, Op};
+use crate::hir::{Instance, InstanceId, NodeId, Op, Program};
 use ogive_graph::{AxisId, DType, Loop, LoopKind, Op as Primitive, Region, Shape, Ty, Value};
 use std::collections::BTreeMap;
 
@@ -29,13 +29,19 @@ pub(super) fn step(instance: &Instance) -> Vec<NodeId> {
     ends.chain(instance.states.iter().map(|s| s.next)).collect()
 }
 
-/// Nodes that the given ones need.
-pub(super) fn needed(instance: &Instance, ends: &[NodeId]) -> Vec<bool> {
+/// Nodes that the given ones need. Of a call for start values, the arguments that no start value depends on are not needed.
+pub(super) fn needed(program: &Program, instance: &Instance, ends: &[NodeId]) -> Vec<bool> {
     let mut needed = vec![false; instance.body.len()];
     ends.iter().for_each(|n| needed[n.index()] = true);
     for i in (0..needed.len()).rev() {
         if needed[i] {
-            instance.body[i].inputs.iter().for_each(|n| needed[n.index()] = true);
+            let node = &instance.body[i];
+            for (k, input) in node.inputs.iter().enumerate() {
+                needed[input.index()] |= match &node.op {
+                    Op::Starts(cell) => program.instance(*cell).states.iter().any(|s| s.start_depends.get(k) == Some(&true)),
+                    _ => true,
+                };
+            }
         }
     }
     needed
@@ -46,7 +52,7 @@ impl Inline<'_, '_> {
     pub(super) fn starts(&mut self, id: InstanceId, inputs: &[Value]) -> Vec<Value> {
         let instance = self.program.instance(id);
         let ends: Vec<NodeId> = instance.states.iter().map(|s| s.start).collect();
-        let results = self.body(id, instance, inputs, &needed(instance, &ends), &mut Vec::new());
+        let results = self.body(id, instance, inputs, &needed(self.program, instance, &ends), &mut Vec::new());
         ends.iter().filter_map(|n| results[n.index()].first().copied()).collect()
     }
 
@@ -142,7 +148,7 @@ impl Inline<'_, '_> {
     /// Parameters that a step reads, each once.
     fn step_keys(&self, id: InstanceId) -> Vec<Key> {
         let instance = self.program.instance(id);
-        let needed = needed(instance, &step(instance));
+        let needed = needed(self.program, instance, &step(instance));
         let mut keys = Vec::new();
         for (node, _) in instance.body.iter().zip(&needed).filter(|(_, n)| **n) {
             match &node.op {
