@@ -59,6 +59,15 @@ pub(super) fn cases() -> Vec<Case> {
             m.yields("sequence", sequence);
             m.yields("ends", ends);
         }),
+        sum("sums of outer products by expert", |m| {
+            let (time, slot, expert) = (m.axis("time", 3, 70), m.axis("slot", 2, 3), m.axis("expert", 4, 17));
+            let (inner, width) = (m.axis("inner", 2, 19), m.axis("width", 3, 35));
+            let (x, y) = (m.float("x", &[time, inner], Signed), m.float("y", &[time, slot, width], Signed));
+            let at = m.positions("at", &[time, slot], expert);
+            let (sequence, ends) = route(m, at, expert, &[], &[time, slot]);
+            let z = m.add(Op::RoutedOuter { axis: expert, keep: vec![inner, width] }, &[x, y, at, sequence, ends]);
+            m.yields("z", z);
+        }),
         sum("rows times chosen matrices", |m| {
             let (time, inner) = (m.axis("time", 3, 150), m.axis("inner", 2, 37));
             let (wide, expert, slot) = (m.axis("wide", 3, 41), m.axis("expert", 4, 5), m.axis("slot", 2, 3));

@@ -191,6 +191,11 @@ impl<'p, 'g> Inline<'p, 'g> {
                 self.builder.add(op.clone(), &wide)
             }
             _ => {
+                if let Primitive::Merge { from, into } = op {
+                    // The batch may have another size than the one that the spec was elaborated with.
+                    let axes = &mut self.builder.axes;
+                    axes[into.index()].size = from.iter().map(|a| axes[a.index()].size).product();
+                }
                 let given = Ty::new(dtype, ty.shape.clone());
                 self.builder.add_as(op.clone(), operands, Some(&given))
             }
