@@ -39,6 +39,39 @@ fn text_with_a_loop_reads_and_prints_as_it_was() {
     crate::verify::verify(&graph).unwrap();
 }
 
+const ROUTED: &str = "\
+axis t = 4
+axis d = 3
+axis e = 5
+axis k = 2
+axis r = 2
+axis c = 3
+
+%0 = input x : f32[t, d]
+%1 = param w : f32[e, d]
+%2 = contract %0, %1 over [d] : f32[t, e]
+%3 = top %2 over [e] as k : i32[t, k]
+%4 = route %3 along e shared [] order [t, k] : i32[t, k]
+%5 = project 0 of %4 : i32[t, k]
+%6 = project 1 of %4 : i32[e]
+%7 = routed %0, %1, %3, %5, %6 along e over [d] : f32[t, k]
+%8 = routed_outer %0, %7, %3, %5, %6 into e keep [d] : f32[d, e]
+%9 = input left : f32[t, r]
+%10 = input right : f32[t, c]
+%11 = top %9, %10 over [r, c] as k : i32[t, k]
+
+output y [t, k] = %7
+output z [e, d] = %8
+output pick [t, k] = %11
+";
+
+#[test]
+fn selection_and_routed_contraction_read_and_print_as_they_were() {
+    let graph = parse(ROUTED).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(print(&graph), ROUTED);
+    crate::verify::verify(&graph).unwrap();
+}
+
 #[test]
 fn the_second_axis_of_a_name_is_told_apart() {
     let graph = parse("axis head = 2\naxis head.2 = 3\n%0 = iota head.2 : i32[head.2]\n").unwrap();
@@ -131,6 +164,10 @@ fn samples_hold_every_operation() {
         "Attend",
         "AttendGrad",
         "Loop",
+        "TopK",
+        "Route",
+        "Routed",
+        "RoutedOuter",
         "Project",
     ];
     for name in ops.into_iter().chain(MapFn::ALL.iter().map(|f| f.name())) {

@@ -4,6 +4,7 @@ use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Graph, Origin, Output, Region};
 use crate::op::{Attention, Distribution, Loop, LoopKind, MapFn, Op, Port, Random, ReduceFn, Scalar};
+use crate::route;
 use crate::shape::{DType, Shape, Ty};
 use crate::verify;
 
@@ -136,7 +137,7 @@ impl Maker<'_> {
         let float = |t: &Ty| t.dtype == DType::F32;
         let wide = |t: &Ty| t.dtype == DType::F32 && !t.shape.is_scalar();
         let int = |t: &Ty| t.dtype == DType::I32;
-        match self.draw.below(24) {
+        match self.draw.below(26) {
             0 => {
                 let dtype = [DType::F32, DType::I32, DType::Bool, DType::F64][self.draw.below(4)];
                 let scalar = match dtype {
@@ -233,6 +234,8 @@ impl Maker<'_> {
                 b.add(if self.draw.below(2) == 0 { Op::Softmax(over) } else { Op::LogSumExp(over) }, &[x]);
             }
             21 => self.attend(b)?,
+            22 => self.top(b)?,
+            23 => self.routed(b)?,
             _ => self.repeat(b, depth)?,
         }
         Some(())
@@ -264,6 +267,59 @@ impl Maker<'_> {
             b.add_as(Op::Map(f), &inputs, Some(&ty));
         } else {
             b.map(f, &inputs);
+        }
+        Some(())
+    }
+
+    /// A selection along one axis of a value, or of a sum along an axis of each part.
+    fn top(&mut self, b: &mut Builder<'_>) -> Option<()> {
+        let float = |t: &Ty| t.dtype == DType::F32 && !t.shape.is_scalar();
+        let x = self.value(b, float)?;
+        let mut over = self.axes_of(b, x);
+        let mut inputs = vec![x];
+        if self.draw.below(2) == 0 {
+            over.truncate(1);
+            let first = over[0];
+            if !b.shape(x).without(first).is_scalar() {
+                let y = self.value(b, |t| float(t) && !t.shape.contains(first))?;
+                let second = self.axes_of(b, y)[0];
+                if !b.shape(x).contains(second) {
+                    inputs.push(y);
+                    over.push(second);
+                }
+            }
+        }
+        let shape = inputs.iter().fold(Shape::scalar(), |s, &v| s.union(b.shape(v)));
+        let into = self.smaller(b, &over, &shape)?;
+        b.add(Op::TopK { over, into }, &inputs);
+        Some(())
+    }
+
+    /// An axis that is not in the shape, of no more positions than the axes together.
+    fn smaller(&mut self, b: &Builder<'_>, axes: &[AxisId], shape: &Shape) -> Option<AxisId> {
+        let most: u64 = axes.iter().map(|a| b.axes[a.index()].size).product();
+        let found: Vec<AxisId> = (0..9).map(AxisId).filter(|&a| b.axes[a.index()].size <= most && !shape.contains(a)).collect();
+        self.draw.of(&found)
+    }
+
+    /// A contraction with weights at selected positions, and sometimes the like of its gradient.
+    fn routed(&mut self, b: &mut Builder<'_>) -> Option<()> {
+        let float = |t: &Ty| t.dtype == DType::F32;
+        let score = self.value(b, |t| float(t) && !t.shape.is_scalar())?;
+        let axis = self.axes_of(b, score)[0];
+        let w = self.value(b, |t| float(t) && t.shape.contains(axis))?;
+        let x = self.value(b, |t| float(t) && !t.shape.contains(axis))?;
+        let shape = b.shape(score).clone();
+        let into = self.smaller(b, &[axis], &shape)?;
+        let positions = b.add(Op::TopK { over: vec![axis], into }, &[score]);
+        let chosen = b.shape(w).without(axis).union(b.shape(positions));
+        let mut over = self.draw.shuffled(&b.shape(x).intersection(&chosen));
+        over.truncate(self.draw.below(over.len() + 1));
+        let y = route::routed(b, x, w, positions, axis, &over);
+        if self.draw.below(2) == 0 {
+            let mut keep = self.draw.shuffled(&b.shape(x).union(b.shape(y)));
+            keep.truncate(self.draw.below(keep.len() + 1));
+            route::routed_outer(b, x, y, positions, axis, &keep);
         }
         Some(())
     }

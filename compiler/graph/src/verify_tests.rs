@@ -39,6 +39,28 @@ fn several_results_are_read_through_projections_only() {
 }
 
 #[test]
+fn routed_operands_that_do_not_belong_together_are_reported() {
+    let head = "axis t = 4\naxis d = 3\naxis e = 5\naxis k = 2\naxis r = 2\n%0 = input x : f32[t, d]\n%1 = param w : f32[e, d]\n\
+                %2 = input p : i32[t, k]\n%3 = route %2 along e shared [] order [t, k] : i32[t, k]\n%4 = project 0 of %3 : i32[t, k]\n\
+                %5 = project 1 of %3 : i32[e]\n%6 = input s : f32[t, e]\n%7 = input l : f32[t, r]\n";
+    let ends = "%8: the ends are not those of the positions and the weights";
+    sole(&format!("{head}%8 = routed %0, %1, %2, %4, %4 along e over [d] : f32[t, k]"), ends);
+    sole(&format!("{head}%8 = routed %0, %6, %2, %4, %5 along e over [t] : f32[d, k]"), ends);
+    sole(&format!("{head}%8 = routed %0, %1, %2, %5, %5 along e over [d] : f32[t, k]"), "%8: the sequence is not that of the positions");
+    sole(&format!("{head}%8 = routed %6, %1, %2, %4, %5 along e over [d] : f32[t, k]"), "%8: an operand already has `e`");
+    sole(
+        &format!("{head}%8 = routed_outer %0, %0, %2, %4, %5 into e keep [d] : f32[e, d]"),
+        "%8: operands of routed_outer have every axis of the positions",
+    );
+    sole(
+        &format!("{head}%8 = top %6 over [e, t] as d : i32[d]\n%9 = top %7 over [r] as d : i32[t, d]"),
+        "%9: the 3 largest of 2 positions",
+    );
+    sole(&format!("{head}%8 = top %6, %0 over [e, r] as k : i32[t, k]"), "%8: operand has no axis `r`");
+    sole(&format!("{head}%8 = top %2 over [t] as r : i32[k, r]"), "%8: ranks floats only");
+}
+
+#[test]
 fn errors_in_a_body_name_the_loop_that_leads_there() {
     let text = "axis d = 2\n%0 = input x : f32[d]\n%1 = scan along d carry [] stacked [%0] with [] : f32[d] {\n%0 = argument 0 : f32[d]\nyield [] collect [%0]\n}\n";
     let found = errors(text);

@@ -236,3 +236,25 @@ fn gradients_of_tensors_and_ill_fitting_seeds_are_refused() {
     assert!(matches!(gradients(&graph, Value(1), &[Value(0)]), Err(GradError::NotScalar { .. })));
     assert!(matches!(vjp(&graph, &[(Value(0), Value(2))], &[Value(0)]), Err(GradError::Seed { value: 0, direction: 2 })));
 }
+
+#[test]
+fn points_are_selected_and_sorted_once_for_both_directions() {
+    let text = "axis depth = 4\naxis t = 64\naxis d = 32\naxis e = 8\naxis f = 16\naxis k = 2\n\
+        %0 = input x : f32[t, d]\n%1 = param choice : f32[d, e]\n%2 = param up : f32[e, d, f]\n%3 = param down : f32[e, f, d]\n\
+        %4 = repeat along depth carry [%0] stacked [] with [%1, %2, %3] : f32[t, d] {\n\
+        %0 = argument 0 : f32[t, d]\n%1 = argument 1 : f32[d, e]\n%2 = argument 2 : f32[e, d, f]\n%3 = argument 3 : f32[e, f, d]\n\
+        %4 = contract %0, %1 over [d] : f32[t, e]\n%5 = top %4 over [e] as k : i32[t, k]\n\
+        %6 = route %5 along e shared [] order [t, k] : i32[t, k]\n%7 = project 0 of %6 : i32[t, k]\n%8 = project 1 of %6 : i32[e]\n\
+        %9 = routed %0, %2, %5, %7, %8 along e over [d] : f32[t, k, f]\n%10 = tanh %9 : f32[t, f, k]\n\
+        %11 = routed %10, %3, %5, %7, %8 along e over [k, f] : f32[t, d]\n%12 = add %0, %11 : f32[t, d]\nyield [%12] collect []\n}\n\
+        %5 = project 0 of %4 : f32[t, d]\n%6 = sum %5 over [t, d] : f32[]\noutput loss [] = %6\n";
+    let graph = differentiated(&parse(text).unwrap_or_else(|e| panic!("{e}")));
+    assert_eq!(count(&graph.region, |op| matches!(op, Op::TopK { .. })), 1);
+    assert_eq!(count(&graph.region, |op| matches!(op, Op::Route { .. })), 1);
+    // Each product has one for its rows and one for its weights.
+    assert_eq!(count(&graph.region, |op| matches!(op, Op::Routed { .. })), 4);
+    assert_eq!(count(&graph.region, |op| matches!(op, Op::RoutedOuter { .. })), 2);
+    let kept: Vec<&Loop> = loops(&graph.region);
+    let ints = kept[0].body.results.iter().filter(|&&r| !kept[0].body.ty(r).dtype.is_float()).count();
+    assert_eq!(ints, 3, "positions, sequence and ends");
+}
