@@ -246,7 +246,8 @@ fn points_are_selected_and_sorted_once_for_both_directions() {
         %4 = contract %0, %1 over [d] : f32[t, e]\n%5 = top %4 over [e] as k : i32[t, k]\n\
         %6 = route %5 along e shared [] order [t, k] : i32[t, k]\n%7 = project 0 of %6 : i32[t, k]\n%8 = project 1 of %6 : i32[e]\n\
         %9 = routed %0, %2, %5, %7, %8 along e over [d] : f32[t, k, f]\n%10 = tanh %9 : f32[t, f, k]\n\
-        %11 = routed %10, %3, %5, %7, %8 along e over [k, f] : f32[t, d]\n%12 = add %0, %11 : f32[t, d]\nyield [%12] collect []\n}\n\
+        %11 = gather %4, %5 along e : f32[t, k]\n%12 = mul %10, %11 : f32[t, f, k]\n\
+        %13 = routed %12, %3, %5, %7, %8 along e over [k, f] : f32[t, d]\n%14 = add %0, %13 : f32[t, d]\nyield [%14] collect []\n}\n\
         %5 = project 0 of %4 : f32[t, d]\n%6 = sum %5 over [t, d] : f32[]\noutput loss [] = %6\n";
     let graph = differentiated(&parse(text).unwrap_or_else(|e| panic!("{e}")));
     assert_eq!(count(&graph.region, |op| matches!(op, Op::TopK { .. })), 1);

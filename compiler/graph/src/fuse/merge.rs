@@ -39,14 +39,13 @@ impl<'a> Merger<'a> {
 
     /// Whether a path leads from group `from` to group `to` through a third.
     fn detour(&self, from: u32, to: u32) -> bool {
-        let last = self.members[&to].last().copied().unwrap_or(Value(0));
         let mut seen = BTreeSet::new();
         let mut stack: Vec<u32> = Vec::new();
         let push = |of: u32, stack: &mut Vec<u32>, seen: &mut BTreeSet<u32>, skip: bool| {
             for &m in &self.members[&of] {
                 for &user in &self.users[m.index()] {
                     let group = self.root[user.index()];
-                    if group == from || (skip && group == to) || self.members[&group][0] > last {
+                    if group == from || (skip && group == to) {
                         continue;
                     }
                     if seen.insert(group) {
