@@ -152,16 +152,17 @@ proptest! {
         let found = run(&sizes, &given, |b, v| {
             let [at, x, w, y] = [v[0], v[1], v[2], v[3]];
             let weights = b.add(Op::Gather(e), &[w, at]);
-            let (over, other): (&[AxisId], &[AxisId]) = [(&[d][..], &[h, k, p][..]), (&[], &[p]), (&[d], &[h, k]), (&[t, d], &[t, h, p])][sums];
+            let over = [vec![d], vec![], vec![d], vec![t, d]][sums].clone();
+            let other = [vec![h, k, p], vec![p], vec![h, k], vec![t, h, p]][sums].clone();
+            let keep = [vec![h, d, p], vec![d], vec![], vec![h, p]][sums].clone();
             let product = b.map(MapFn::Mul, &[x, y]);
-            let keep = [&[h, d, p][..], &[d], &[], &[h, p]][sums];
             vec![
-                routed(b, x, w, at, e, over),
-                b.contract(x, weights, over),
-                routed(b, y, w, at, e, other),
-                b.contract(y, weights, other),
-                routed_outer(b, x, y, at, e, keep),
-                b.add(Op::ScatterAdd { axis: e, keep: keep.to_vec() }, &[at, product]),
+                routed(b, x, w, at, e, &over),
+                b.contract(x, weights, &over),
+                routed(b, y, w, at, e, &other),
+                b.contract(y, weights, &other),
+                routed_outer(b, x, y, at, e, &keep),
+                b.add(Op::ScatterAdd { axis: e, keep: keep.clone() }, &[at, product]),
             ]
         });
         let found = answers(&found.unwrap());
