@@ -278,6 +278,36 @@ fn settings_replace_dims_constants_and_options() {
 }
 
 /// Each text has exactly the errors that it names, all of them at once.
+/// Where gradients are accumulated, a mean over the batch is one over the examples that pass together.
+#[test]
+fn constants_follow_the_batch_that_passes_together() {
+    let spec = load(
+        "model m[seq, vocab, model = 8](tokens: [seq] in vocab) -> logits: [seq, vocab] {
+  param embed: [vocab, model]
+  param head:  [model, vocab]
+  logits = sigma_moe(embed[tokens], expert: 4, width: 2, active: 2) @model head
+}
+experiment e {
+  model     m
+  data      text(webster, tokenizer: bytes, context: 4)
+  loss      cross_entropy(logits, next(tokens), over: vocab) + balance(router_logit, over: [batch, seq])
+  optimizer sgd(lr: 0.1, accumulate: 4)
+  budget    steps: 1, batch: 8, seed: 1
+}
+",
+    );
+    let holds = |together: Option<u64>, points: f64| {
+        let dims = [("vocab", Some(256)), ("batch", together)].into_iter().filter_map(|(n, s)| Some((n.to_owned(), s?))).collect();
+        let (found, out) = elaborate::experiment(&spec, "e", &Settings { dims, training: true, ..Settings::default() });
+        let found = found.unwrap_or_else(|| panic!("{}", shown(&spec, &out)));
+        let graph = lower::experiment(&found, &lower::Options { batch: together, ..lower::Options::default() }).graph;
+        let is_log = |x: f64| (x.abs() - points.ln()).abs() < 1e-12;
+        graph.region.nodes.iter().any(|n| matches!(n.op, ogive_graph::Op::Const(ogive_graph::Scalar::Float(x)) if is_log(x)))
+    };
+    assert!(holds(None, 32.0) && !holds(None, 8.0));
+    assert!(holds(Some(2), 8.0) && !holds(Some(2), 32.0));
+}
+
 #[test]
 fn all_independent_errors_are_reported() {
     let cases: &[(&str, &[&str])] = &[

@@ -27,30 +27,37 @@ pub(crate) fn files(spec: &Spec) -> Vec<(String, String)> {
     own.map(|(_, s)| (s.name.to_string(), s.text.to_string())).collect()
 }
 
+/// Examples that pass together between two updates.
+fn micro_batch(experiment: &Experiment) -> u64 {
+    (experiment.budget.batch / experiment.optimizer.accumulate.max(1)).max(1)
+}
+
 impl Asked {
-    fn settings(&self, training: bool, vocab: u64) -> Settings {
-        Settings { set: self.set.clone(), dims: [("vocab".to_owned(), vocab)].into(), training }
+    fn settings(&self, training: bool, vocab: u64, batch: Option<u64>) -> Settings {
+        let dims = [("vocab", Some(vocab)), ("batch", batch)];
+        let dims = dims.into_iter().filter_map(|(name, size)| Some((name.to_owned(), size?))).collect();
+        Settings { set: self.set.clone(), dims, training }
     }
 
     /// The experiment with the vocabulary that its data has. A first look tells which data that is.
     pub(crate) fn load(&self, tokenizer: Option<Tokenizer>) -> Result<(Experiment, Dataset), Exit> {
-        let first = load::clean(elaborate::experiment(&self.spec, &self.name, &self.settings(true, 256)), &self.spec.sources)?;
+        let first = load::clean(elaborate::experiment(&self.spec, &self.name, &self.settings(true, 256, None)), &self.spec.sources)?;
         let data = Dataset::load(&data_spec(&first), &self.roots, tokenizer).map_err(|e| failed(&RunError::Data(e)))?;
-        let experiment = load::clean(elaborate::experiment(&self.spec, &self.name, &self.settings(true, data.vocab)), &self.spec.sources)?;
+        let settings = self.settings(true, data.vocab, Some(micro_batch(&first)));
+        let experiment = load::clean(elaborate::experiment(&self.spec, &self.name, &settings), &self.spec.sources)?;
         Ok((experiment, data))
     }
 
     /// The problem, ready for a trainer.
     pub(crate) fn problem(&self, experiment: &Experiment, data: Dataset) -> Problem {
-        let micro = experiment.budget.batch / experiment.optimizer.accumulate.max(1);
         let asked = self.clone();
         let vocab = data.vocab;
         let evaluation = move |batch: u64| {
-            let (program, _) = elaborate::experiment(&asked.spec, &asked.name, &asked.settings(false, vocab));
+            let (program, _) = elaborate::experiment(&asked.spec, &asked.name, &asked.settings(false, vocab, Some(batch)));
             let program = program.ok_or("the experiment does not elaborate without training")?;
             Ok(lower::experiment(&program, &lower::Options { batch: Some(batch), ..lower::Options::default() }))
         };
-        let options = lower::Options { batch: Some(micro.max(1)), ..lower::Options::default() };
+        let options = lower::Options { batch: Some(micro_batch(experiment)), ..lower::Options::default() };
         Problem {
             name: experiment.name.clone(),
             training: lower::experiment(experiment, &options),

@@ -39,6 +39,7 @@ struct Near {
 
 const SINGLE: Near = Near { backend: "interp", double: false, output: 2e-5, gradient: 5e-5 };
 const DOUBLE: Near = Near { backend: "interp", double: true, output: 2e-6, gradient: 5e-6 };
+const COMPILED: Near = Near { backend: "cpu", ..SINGLE };
 
 struct Specs {
     _folder: tempfile::TempDir,
@@ -118,28 +119,28 @@ fn mixture(case: &str, of: &str, block: &str, near: Near) {
 
 #[test]
 fn sigma_moe_agrees_in_the_interpreter() {
-    for near in [SINGLE, DOUBLE] {
+    for near in [SINGLE, DOUBLE, COMPILED] {
         mixture("sigma_moe_sigmoid", "sigmoid", "sigma_moe", near);
     }
 }
 
 #[test]
 fn sigma_moe_with_biases_agrees_in_the_interpreter() {
-    for near in [SINGLE, DOUBLE] {
+    for near in [SINGLE, DOUBLE, COMPILED] {
         mixture("sigma_moe_bias", "biased", "sigma_moe", near);
     }
 }
 
 #[test]
 fn softmax_gates_agree_in_the_interpreter() {
-    for near in [SINGLE, DOUBLE] {
+    for near in [SINGLE, DOUBLE, COMPILED] {
         mixture("moe_softmax_before_topk", "softmaxed", "sigma_moe", near);
     }
 }
 
 #[test]
 fn choices_by_sinkhorn_agree_in_the_interpreter() {
-    for near in [SINGLE, DOUBLE] {
+    for near in [SINGLE, DOUBLE, COMPILED] {
         mixture("moe_sinkmoid_train", "sinkhorned", "sinkhorn_moe", near);
     }
 }
@@ -169,7 +170,7 @@ fn memory(case: &str, of: &str, block: &str, near: Near) {
 
 #[test]
 fn product_key_memories_agree_in_the_interpreter() {
-    for near in [SINGLE, DOUBLE] {
+    for near in [SINGLE, DOUBLE, COMPILED] {
         memory("pkm_relu", "memory", "pkm", near);
         memory("pkm_softmax", "soft_memory", "pkm", near);
         memory("pkm_dense_relu", "whole_memory", "dense_pkm", near);
@@ -206,7 +207,7 @@ fn heads(official: &Tensors, prefix: &str, block: &str) -> Tensors {
 #[test]
 fn switch_head_agrees_in_the_interpreter() {
     let (official, specs) = (vector("switchhead_rope"), specs());
-    for near in [SINGLE, DOUBLE] {
+    for near in [SINGLE, DOUBLE, COMPILED] {
         let how = How { spec: &specs.path, of: "attention", backend: near.backend, double: near.double, training: false };
         let inputs = Tensors::from([("x".to_owned(), official["in.x"].clone()), ("v".to_owned(), official["in.xv"].clone())]);
         let found = run(how, &heads(&official, "w.", "switch_head"), &inputs, &one("y", official["in.cot"].clone()));
@@ -281,14 +282,14 @@ fn language_model(case: &str, of: &str, pair: &str, layer: &str, attention: &str
 
 #[test]
 fn moeut_agrees_in_the_interpreter() {
-    for near in [SINGLE, DOUBLE] {
+    for near in [SINGLE, DOUBLE, COMPILED] {
         language_model("moeut_lm", "moeut_tiny", "moeut_pair", "moeut_layer", "switch_head", near);
     }
 }
 
 #[test]
 fn moeut_with_ordinary_attention_agrees_in_the_interpreter() {
-    for near in [SINGLE, DOUBLE] {
+    for near in [SINGLE, DOUBLE, COMPILED] {
         language_model("moeut_lm_denseatt", "moeut_tiny_gated", "gated_pair", "gated_layer", "gated_head", near);
     }
 }

@@ -16,6 +16,7 @@ pub struct Settings {
     /// `--set key=value`, in order; the last of equal keys holds. Unknown keys are errors.
     pub set: Vec<(String, String)>,
     /// Sizes of dims of the root that come from data or tensors, by name. They give way to `set`; names the root lacks are ignored.
+    /// For an experiment, `batch` is how many examples pass together, where that is not the budget's batch: constants may depend on it.
     pub dims: BTreeMap<String, u64>,
     /// Whether `training` is true.
     pub training: bool,

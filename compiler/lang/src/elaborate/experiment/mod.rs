@@ -106,7 +106,8 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
     reader.bind_data(block, first("model").map_or(experiment.name.span, |e| e.span), data.as_ref(), settings, &mut preset)?;
     let Reader { read, cx, .. } = reader;
     let root = root(cx, model_file, block, &preset)?;
-    let batch = cx.axis("batch", budget.map(|b: Budget| b.batch), experiment.name.span);
+    let together = settings.dims.get("batch").copied().or(budget.map(|b: Budget| b.batch));
+    let batch = cx.axis("batch", together, experiment.name.span);
     let objective = objective::elaborate(cx, file, experiment, root, batch, &metrics)?;
     let (mut program, objective_id) = finish::program(cx, &block.name.name, root, Some(objective.0));
     program.batch = Some(batch);
