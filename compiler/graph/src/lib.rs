@@ -22,6 +22,7 @@ mod lex;
 pub mod memory;
 pub mod op;
 pub mod parse;
+pub mod part;
 pub mod pipeline;
 pub mod plan;
 mod positions;

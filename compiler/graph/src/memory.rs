@@ -15,15 +15,22 @@ pub fn place(plan: &mut Plan, scopes: &[Vec<u32>]) {
     for (buffer, life) in plan.buffers.iter_mut().zip(&walk.lives) {
         buffer.life = life.unwrap_or((0, 0));
     }
-    let mut order: Vec<usize> = (0..plan.buffers.len()).filter(|&i| matches!(plan.buffers[i].place, Place::Arena(_))).collect();
+    plan.arena = space(plan, |p| matches!(p, Place::Arena(_)), Place::Arena);
+    plan.local = space(plan, |p| matches!(p, Place::Local(_)), Place::Local);
+}
+
+/// Gives the buffers of one space their offsets; the size of the space.
+fn space(plan: &mut Plan, of: fn(Place) -> bool, at: fn(u64) -> Place) -> u64 {
+    let mut order: Vec<usize> = (0..plan.buffers.len()).filter(|&i| of(plan.buffers[i].place)).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(plan.buffers[i].bytes()), plan.buffers[i].life.0, i));
-    let mut placed: Vec<usize> = Vec::new();
+    let (mut placed, mut all): (Vec<usize>, u64) = (Vec::new(), 0);
     for i in order {
         let offset = lowest_gap(plan, &placed, i);
-        plan.buffers[i].place = Place::Arena(offset);
-        plan.arena = plan.arena.max(offset + rounded(plan.buffers[i].bytes()));
+        plan.buffers[i].place = at(offset);
+        all = all.max(offset + rounded(plan.buffers[i].bytes()));
         placed.push(i);
     }
+    all
 }
 
 fn rounded(bytes: u64) -> u64 {
@@ -39,7 +46,7 @@ fn lowest_gap(plan: &Plan, placed: &[usize], i: usize) -> u64 {
         .map(|&j| &plan.buffers[j])
         .filter(|b| b.life.0 <= life.1 && life.0 <= b.life.1)
         .filter_map(|b| match b.place {
-            Place::Arena(at) => Some((at, at + rounded(b.bytes()))),
+            Place::Arena(at) | Place::Local(at) => Some((at, at + rounded(b.bytes()))),
             _ => None,
         })
         .collect();

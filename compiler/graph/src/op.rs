@@ -160,6 +160,8 @@ pub enum LoopKind {
     Repeat,
     /// Time: steps of a cell.
     Scan,
+    /// Positions that know nothing of each other: no carries.
+    Each,
 }
 
 /// A region applied once per position of `axis`. Node inputs, and body arguments, in this order: `carries` initial

@@ -182,7 +182,7 @@ impl<'t> Parser<'t> {
                 let inputs = self.value_list(line)?.into();
                 return Ok((Op::Random(Random { distribution, site, order }), inputs));
             }
-            "repeat" | "scan" => return self.repeat(name, line),
+            "repeat" | "scan" | "each" => return self.repeat(name, line),
             "project" => {
                 let index = number(line)?;
                 need(line.keyword("of"), "`of`", line)?;
@@ -279,7 +279,11 @@ impl<'t> Parser<'t> {
     }
 
     fn repeat(&self, name: &str, line: &mut Line<'t>) -> Step<(Op, SmallVec<[Value; 3]>)> {
-        let kind = if name == "repeat" { LoopKind::Repeat } else { LoopKind::Scan };
+        let kind = match name {
+            "repeat" => LoopKind::Repeat,
+            "scan" => LoopKind::Scan,
+            _ => LoopKind::Each,
+        };
         let reverse = line.keyword("backwards");
         need(line.keyword("along"), "`along`", line)?;
         let axis = self.axis(line)?;

@@ -11,6 +11,7 @@ use crate::decompose::decompose;
 use crate::graph::{Graph, Region};
 use crate::hoist::hoist;
 use crate::op::Op;
+use crate::part::part;
 use crate::recognise::recognise;
 use crate::recompute::recompute;
 use crate::simplify::simplify;
@@ -52,6 +53,8 @@ pub const BACKEND: &[Pass] = &[
     pass("hoist", hoist),
     pass("simplify", simplify),
     pass("cse", cse),
+    pass("dce", dce),
+    pass("part", part),
     pass("dce", dce),
     pass("recompute", recompute),
 ];

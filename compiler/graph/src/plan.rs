@@ -13,6 +13,8 @@ use crate::shape::DType;
 pub enum Place {
     /// In the arena, at a byte offset.
     Arena(u64),
+    /// In the local memory of the worker that runs an iteration of a loop whose iterations are apart, at a byte offset.
+    Local(u64),
     /// Tensor of the store, by position in [`Plan::params`].
     Store(u32),
     /// Given tensor, by position in [`Plan::inputs`].
@@ -62,8 +64,8 @@ pub struct Slot {
 pub enum Step {
     /// Runs a kernel on the addresses of `args`.
     Launch { kernel: u32, args: Vec<Slot> },
-    /// Runs `body` once for each position of loop number `id`.
-    Loop { id: u32, times: u64, reverse: bool, body: Vec<Step> },
+    /// Runs `body` once for each position of loop number `id`; with `apart`, in any order and on any worker, each with local memory of its own.
+    Loop { id: u32, times: u64, reverse: bool, apart: bool, body: Vec<Step> },
 }
 
 /// A kernel, with what a reader wants to know of it.
@@ -132,4 +134,6 @@ pub struct Plan {
     pub sites: Vec<Site>,
     /// Bytes of the arena.
     pub arena: u64,
+    /// Bytes of each worker's local memory.
+    pub local: u64,
 }

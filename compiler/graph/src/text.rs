@@ -239,6 +239,7 @@ impl Printer<'_> {
                 let kind = match l.kind {
                     LoopKind::Repeat => "repeat",
                     LoopKind::Scan => "scan",
+                    LoopKind::Each => "each",
                 };
                 let carried = l.carries.min(node.inputs.len());
                 let stacked = (carried + l.stacked).min(node.inputs.len());

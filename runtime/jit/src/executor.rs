@@ -165,13 +165,15 @@ struct Address {
     offset: isize,
     /// Loop and bytes per position.
     moves: Vec<(usize, isize)>,
+    /// Whether it is in the worker's local memory.
+    local: bool,
     /// Loop and bytes in odd iterations.
     flips: Vec<(usize, isize)>,
 }
 
 enum Action {
     Launch(Launch),
-    Loop { id: usize, times: u64, reverse: bool, body: Vec<Action> },
+    Loop { id: usize, times: u64, reverse: bool, apart: bool, body: Vec<Action> },
 }
 
 #[derive(Clone, Copy, Default)]
@@ -194,9 +196,34 @@ struct Machine {
     scratch: Scratch,
     outputs: Vec<Tensor>,
     bases: Vec<*mut u8>,
+    /// Local memory of the workers, and its size for each.
+    local: Room,
+    each: usize,
+    /// What the caller keeps, and what each worker keeps in loops whose iterations are apart.
+    main: Hand,
+    hands: Vec<Hand>,
+    trace: Option<Arc<Trace>>,
+}
+
+/// What a worker keeps while it walks.
+struct Hand {
     arguments: Vec<*mut u8>,
     counters: Vec<Counter>,
-    trace: Option<Arc<Trace>>,
+}
+
+/// Hands of the workers, each used by its own.
+#[derive(Clone, Copy)]
+struct Hands(*mut Hand);
+// Safety: a worker's number is held by one thread at a time.
+unsafe impl Sync for Hands {}
+
+impl Hands {
+    /// # Safety
+    /// `worker` is below the number of threads and held by the caller, who has no other reference to this hand.
+    unsafe fn of<'a>(self, worker: usize) -> &'a mut Hand {
+        // Safety: the caller's.
+        unsafe { &mut *self.0.add(worker) }
+    }
 }
 
 // Safety: pointers are rebuilt from owned or borrowed tensors at the start of each run.
@@ -221,6 +248,9 @@ impl Machine {
         };
         let widest = kernels.iter().map(Prepared::scratch).max().unwrap_or(0);
         let most = most_args(&plan.steps);
+        let loops = plan.loops as usize;
+        let hand = || Hand { arguments: vec![std::ptr::null_mut(); most], counters: vec![Counter::default(); loops] };
+        let local = plan.local as usize;
         Machine {
             params: plan.params.iter().map(find).collect(),
             inputs: plan.inputs.iter().map(find).collect(),
@@ -228,8 +258,10 @@ impl Machine {
             scratch: Scratch::new(pool.threads(), widest),
             outputs,
             bases: vec![std::ptr::null_mut(); plan.buffers.len()],
-            arguments: vec![std::ptr::null_mut(); most],
-            counters: vec![Counter::default(); plan.loops as usize],
+            local: Room::new(local as u64 * pool.threads() as u64),
+            each: local,
+            main: hand(),
+            hands: (0..pool.threads()).map(|_| hand()).collect(),
             axes: graph.axes.clone(),
             actions,
             plan,
@@ -261,6 +293,8 @@ impl Machine {
             *base = match buffer.place {
                 // Safety: the plan's offsets lie within the arena.
                 Place::Arena(offset) => unsafe { self.arena.start().add(offset as usize) },
+                // Safety: as above, for the first worker's.
+                Place::Local(offset) => unsafe { self.local.start().add(offset as usize) },
                 Place::Store(i) => {
                     let name = &self.plan.params[i as usize].name;
                     store.tensors.get_mut(name).map_or(std::ptr::null_mut(), |t| pointer(&mut t.data))
@@ -302,6 +336,7 @@ fn actions(plan: &Plan, steps: &[Step]) -> Vec<Action> {
         Address {
             buffer: slot.buffer as usize,
             offset: (slot.offset * unit) as isize,
+            local: matches!(plan.buffers[slot.buffer as usize].place, Place::Local(_)),
             moves: scaled(&slot.moves),
             flips: scaled(&slot.flips),
         }
@@ -310,8 +345,8 @@ fn actions(plan: &Plan, steps: &[Step]) -> Vec<Action> {
         .iter()
         .map(|step| match step {
             Step::Launch { kernel, args } => Action::Launch(Launch { kernel: *kernel as usize, args: args.iter().map(address).collect() }),
-            Step::Loop { id, times, reverse, body } => {
-                Action::Loop { id: *id as usize, times: *times, reverse: *reverse, body: actions(plan, body) }
+            Step::Loop { id, times, reverse, apart, body } => {
+                Action::Loop { id: *id as usize, times: *times, reverse: *reverse, apart: *apart, body: actions(plan, body) }
             }
         })
         .collect()
@@ -366,42 +401,61 @@ struct Walk<'a> {
     pool: &'a Pool,
     scratch: &'a Scratch,
     bases: &'a [*mut u8],
-    arguments: &'a mut [*mut u8],
-    counters: &'a mut [Counter],
+    /// Bytes of a worker's local memory.
+    each: usize,
+    hands: Hands,
     context: &'a Context,
     trace: Option<&'a Trace>,
 }
 
+// Safety: bases are read only, and what lies there is shared as the plan says.
+unsafe impl Sync for Walk<'_> {}
+
 impl Walk<'_> {
-    fn run(&mut self, actions: &[Action]) {
+    fn run(&self, actions: &[Action], worker: usize, hand: &mut Hand) {
         for action in actions {
             match action {
-                Action::Launch(launch) => {
-                    for (argument, address) in self.arguments.iter_mut().zip(&launch.args) {
-                        let mut offset = address.offset;
-                        for &(id, step) in &address.moves {
-                            offset += self.counters[id].position * step;
-                        }
-                        for &(id, step) in &address.flips {
-                            offset += if self.counters[id].odd { step } else { 0 };
-                        }
-                        *argument = self.bases[address.buffer].wrapping_offset(offset);
-                    }
-                    let arguments = &self.arguments[..launch.args.len()];
-                    let start = self.trace.map(|_| (std::time::Instant::now(), processor_time()));
-                    self.kernels[launch.kernel].run(arguments, self.code, self.pool, self.scratch, self.context);
-                    if let (Some(trace), Some((start, before))) = (self.trace, start) {
-                        trace.note(launch.kernel, start.elapsed().as_nanos() as u64, processor_time() - before);
-                    }
+                Action::Launch(launch) => self.launch(launch, worker, hand),
+                Action::Loop { id, times, apart: true, body, .. } => {
+                    let around = hand.counters.as_slice();
+                    self.pool.run(*times as usize, &|position, worker| {
+                        // Safety: this chunk holds the worker's number, and loops that are apart do not nest.
+                        let own = unsafe { self.hands.of(worker) };
+                        own.counters.copy_from_slice(around);
+                        own.counters[*id] = Counter { position: position as isize, odd: position % 2 == 1 };
+                        self.run(body, worker, own);
+                    });
                 }
-                Action::Loop { id, times, reverse, body } => {
+                Action::Loop { id, times, reverse, body, .. } => {
                     for i in 0..*times {
                         let position = if *reverse { times - 1 - i } else { i };
-                        self.counters[*id] = Counter { position: position as isize, odd: i % 2 == 1 };
-                        self.run(body);
+                        hand.counters[*id] = Counter { position: position as isize, odd: i % 2 == 1 };
+                        self.run(body, worker, hand);
                     }
                 }
             }
+        }
+    }
+
+    fn launch(&self, launch: &Launch, worker: usize, hand: &mut Hand) {
+        for (argument, address) in hand.arguments.iter_mut().zip(&launch.args) {
+            let mut offset = address.offset;
+            for &(id, step) in &address.moves {
+                offset += hand.counters[id].position * step;
+            }
+            for &(id, step) in &address.flips {
+                offset += if hand.counters[id].odd { step } else { 0 };
+            }
+            if address.local {
+                offset += (worker * self.each) as isize;
+            }
+            *argument = self.bases[address.buffer].wrapping_offset(offset);
+        }
+        let arguments = &hand.arguments[..launch.args.len()];
+        let start = self.trace.map(|_| (std::time::Instant::now(), processor_time()));
+        self.kernels[launch.kernel].run(arguments, self.code, self.pool, self.scratch, self.context);
+        if let (Some(trace), Some((start, before))) = (self.trace, start) {
+            trace.note(launch.kernel, start.elapsed().as_nanos() as u64, processor_time() - before);
         }
     }
 }
@@ -410,7 +464,7 @@ impl Executable for Machine {
     fn memory(&self) -> Memory {
         let ports = self.plan.inputs.iter().chain(&self.plan.outputs).map(PortInfo::bytes).sum();
         let store = self.plan.params.iter().map(PortInfo::bytes).sum();
-        Memory { arena: self.plan.arena, store, ports, scratch: self.scratch.bytes() }
+        Memory { arena: self.plan.arena + self.local.bytes(), store, ports, scratch: self.scratch.bytes() }
     }
 
     fn run(&mut self, store: &mut Store, inputs: &Bindings, draw: Draw) -> Result<(), ExecError> {
@@ -418,18 +472,18 @@ impl Executable for Machine {
         let converted = convert(&self.plan.inputs, &self.inputs, &self.axes, inputs)?;
         self.bind(store, converted.as_ref().unwrap_or(inputs))?;
         let context = Context { seed: draw.seed, step: draw.step, ..Context::default() };
-        let mut walk = Walk {
+        let walk = Walk {
             kernels: &self.kernels,
             code: &self.code,
             pool: &self.pool,
             scratch: &self.scratch,
             bases: &self.bases,
-            arguments: &mut self.arguments,
-            counters: &mut self.counters,
+            each: self.each,
+            hands: Hands(self.hands.as_mut_ptr()),
             context: &context,
             trace: self.trace.as_deref(),
         };
-        walk.run(&self.actions);
+        walk.run(&self.actions, 0, &mut self.main);
         match context.site.load(Ordering::Acquire) {
             0 => Ok(()),
             site => {

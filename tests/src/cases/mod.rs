@@ -12,6 +12,7 @@ mod maker;
 mod maps;
 mod moves;
 mod routed;
+mod scans;
 mod sums;
 
 pub use maker::{Maker, Range};
@@ -95,7 +96,7 @@ impl Case {
 
 /// Every case.
 pub fn all() -> Vec<Case> {
-    [maps::cases(), moves::cases(), sums::cases(), loops::cases(), layers::cases(), library::cases(), routed::cases()]
+    [maps::cases(), moves::cases(), sums::cases(), loops::cases(), scans::cases(), layers::cases(), library::cases(), routed::cases()]
         .into_iter()
         .flatten()
         .collect()

@@ -21,6 +21,7 @@ pub fn print(plan: &Plan) -> String {
     for (i, b) in plan.buffers.iter().enumerate() {
         let place = match b.place {
             Place::Arena(at) => format!("at {at}, steps {} to {}", b.life.0, b.life.1),
+            Place::Local(at) => format!("local at {at}, steps {} to {}", b.life.0, b.life.1),
             Place::Store(_) => "in the store".into(),
             Place::Input(_) => "given".into(),
             Place::Output(_) => "returned".into(),
@@ -42,8 +43,14 @@ fn steps(plan: &Plan, list: &[Step], depth: usize, out: &mut String) {
     let pad = "  ".repeat(depth);
     for step in list {
         match step {
-            Step::Loop { id, times, reverse, body } => {
-                let order = if *reverse { format!("{} down to 0", times - 1) } else { format!("0 to {}", times - 1) };
+            Step::Loop { id, times, reverse, apart, body } => {
+                let order = if *apart {
+                    format!("0 to {}, apart", times - 1)
+                } else if *reverse {
+                    format!("{} down to 0", times - 1)
+                } else {
+                    format!("0 to {}", times - 1)
+                };
                 let _ = writeln!(out, "{pad}for t{id} from {order}:");
                 steps(plan, body, depth + 1, out);
             }

@@ -38,7 +38,8 @@ pub struct Unsupported {
 /// Operations or element types without kernels.
 pub fn plan(graph: &Graph) -> Result<Plan, Unsupported> {
     let layout = layout::layouts(graph);
-    let mut planner = Planner { graph, plan: Plan::default(), path: Vec::new(), scopes: Vec::new(), kernels: BTreeMap::new() };
+    let mut planner =
+        Planner { graph, plan: Plan::default(), path: Vec::new(), local: false, scopes: Vec::new(), kernels: BTreeMap::new() };
     let steps = planner.top(&layout)?;
     let Planner { mut plan, scopes, .. } = planner;
     plan.steps = steps;
@@ -52,6 +53,8 @@ pub(crate) struct Planner<'g> {
     plan: Plan,
     /// Loops around the present place, outermost first.
     path: Vec<u32>,
+    /// Whether one of them has iterations apart, so that new buffers are each worker's own.
+    local: bool,
     /// Per buffer: the loops around the place that made it.
     scopes: Vec<Vec<u32>>,
     kernels: BTreeMap<String, u32>,
@@ -71,7 +74,7 @@ impl<'g> Planner<'g> {
 
     /// A new buffer in the arena.
     fn buffer(&mut self, name: &str, dtype: DType, elements: u64) -> u32 {
-        self.buffer_at(name, dtype, elements, Place::Arena(0))
+        self.buffer_at(name, dtype, elements, if self.local { Place::Local(0) } else { Place::Arena(0) })
     }
 
     /// New row-major memory for a value.

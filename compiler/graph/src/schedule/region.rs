@@ -7,7 +7,7 @@ use super::{Planner, Unsupported};
 use crate::entity::Value;
 use crate::fuse::{Class, Group, Groups, Kind, class, domain_of, groups, register_operands};
 use crate::graph::{Graph, Region};
-use crate::op::{Loop, Op};
+use crate::op::{Loop, LoopKind, Op};
 use crate::plan::Step;
 use crate::shape::DType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -286,10 +286,13 @@ impl<'g> Planner<'g> {
             around.bound.extend(shown.into_iter().map(|p| (p, whole.clone())));
         }
         frame.storage.extend(around.bound);
+        let apart = l.kind == LoopKind::Each && !self.local;
+        self.local |= apart;
         self.path.push(id);
         let body = self.body(l, layout, around.arguments, around.results)?;
         self.path.pop();
-        frame.steps.push(Step::Loop { id, times: self.graph.size(l.axis), reverse: l.reverse, body });
+        self.local &= !apart;
+        frame.steps.push(Step::Loop { id, times: self.graph.size(l.axis), reverse: l.reverse, apart, body });
         Ok(())
     }
 

@@ -1,0 +1,180 @@
+//! Parts scans whose steps keep to themselves along an axis (batch, head): the scan becomes one short scan for each position of that axis,
+//! inside a loop over the axis whose iterations are independent. A worker then runs a whole scan with its state in its own cache, and nobody
+//! waits for anybody between steps.
+//!
+//! An axis is free where every carry and every collected value has it and no operation of the body works along it. It is parted where that does
+//! not turn products of matrices into products with vectors of a matrix that is read anew by each position.
+
+use crate::build::Builder;
+use crate::entity::{AxisId, Value};
+use crate::graph::{Axis, Graph, Node, Region};
+use crate::op::{Loop, LoopKind, Op};
+use crate::rewrite::{self, New, Rewrite};
+use crate::shape::{Shape, Ty};
+
+/// Largest operand, in elements, that the positions of a parted axis share in a contraction.
+const SHARED: u64 = 1 << 13;
+/// Elements of a state that a step has at least.
+const LEFT: u64 = 32;
+/// Largest other value that each position computes for itself though all have the same.
+const REPEATED: u64 = 1 << 10;
+
+/// Parts every scan along its free axes.
+pub fn part(graph: &Graph) -> Graph {
+    rewrite::graph(graph, &mut Part)
+}
+
+struct Part;
+
+impl Rewrite for Part {
+    fn node(&mut self, b: &mut Builder<'_>, node: Node, _old: Value) -> New {
+        if let Op::Loop(l) = &node.op
+            && l.kind == LoopKind::Scan
+        {
+            let free = free(b.axes, l);
+            if !free.is_empty() {
+                return New::Results(each(b, l, &node.inputs, &free));
+            }
+        }
+        New::One(b.region.push(node))
+    }
+}
+
+fn elements(axes: &[Axis], shape: &Shape) -> u64 {
+    shape.iter().fold(1, |n: u64, a| n.saturating_mul(axes[a.index()].size))
+}
+
+/// Axes to part along, the longest first.
+fn free(axes: &[Axis], l: &Loop) -> Vec<AxisId> {
+    let body = &l.body;
+    let mut shapes = body.results.iter().map(|&r| body.ty(r).shape.clone());
+    let Some(first) = shapes.next() else { return Vec::new() };
+    let common = shapes.fold(first, |all, s| all.intersection(&s));
+    let apart = |a: AxisId| a != l.axis && axes[a.index()].size > 1 && body.nodes.iter().all(|n| is_apart(axes, body, n, a, &common));
+    let mut free: Vec<AxisId> = common.iter().filter(|&a| apart(a)).collect();
+    // Features that few of the inputs have are what the steps should run along, and so are the last of the others.
+    let inputs = arguments(l);
+    let holders = |a: AxisId| inputs.iter().filter(|s| s.contains(a)).count();
+    free.retain(|&a| 2 * holders(a) > inputs.len() || inputs.is_empty());
+    free.sort_by_key(|&a| std::cmp::Reverse((holders(a), axes[a.index()].size)));
+    let mut left = body.results.iter().map(|&r| elements(axes, &body.ty(r).shape)).max().unwrap_or(0);
+    let enough = |a: &AxisId| {
+        left /= axes[a.index()].size;
+        left >= LEFT
+    };
+    let kept = free.iter().copied().take_while(enough).collect();
+    kept
+}
+
+/// Shapes of the stacked inputs of a loop, less those of numbers.
+fn arguments(l: &Loop) -> Vec<Shape> {
+    let stacked = l.carries..l.carries + l.stacked;
+    let is_stacked = |n: &&Node| matches!(n.op, Op::Argument(i) if stacked.contains(&(i as usize)));
+    l.body.nodes.iter().filter(is_stacked).map(|n| n.ty.shape.clone()).filter(|s| !s.is_scalar()).collect()
+}
+
+/// Whether a node treats the positions of `a` one by one, at no great loss where they come one by one.
+fn is_apart(axes: &[Axis], body: &Region, node: &Node, a: AxisId, common: &Shape) -> bool {
+    let has = |v: &Value| body.ty(*v).shape.contains(a);
+    let alone = !node.ty.shape.contains(a) && !node.inputs.iter().any(has);
+    let cheap = || elements(axes, &node.ty.shape) <= REPEATED;
+    match &node.op {
+        Op::Input(_) | Op::Param(_) => panic!("a fault in ogive: a port inside a loop"),
+        Op::Argument(_) | Op::Const(_) | Op::Project(_) => true,
+        Op::Iota(axis) => *axis != a,
+        Op::Random(random) => !random.order.contains(&a),
+        Op::Map(_) => !alone || cheap(),
+        Op::Reduce(_, over) | Op::Softmax(over) | Op::LogSumExp(over) => !over.contains(&a) && (!alone || cheap()),
+        Op::ArgMax(axis) => *axis != a,
+        Op::Contract(over) => {
+            // What lacks the axis is read again for each of its positions (and of the other axes that are parted with it).
+            let shared = |v: &Value| has(v) || elements(axes, &body.ty(*v).shape.minus(common)) <= SHARED;
+            !over.contains(&a) && !alone && node.inputs.iter().all(shared)
+        }
+        Op::Rename(pairs) => !pairs.iter().any(|p| p.0 == a || p.1 == a),
+        Op::Split { axis, into } => *axis != a && !into.contains(&a),
+        Op::Merge { from, into } => *into != a && !from.contains(&a),
+        Op::Slice { axis, into, .. } | Op::Pad { axis, into, .. } => *axis != a && *into != a,
+        Op::Concat { axes, into } => *into != a && !axes.contains(&a),
+        Op::Gather(axis) => *axis != a,
+        Op::ScatterAdd { axis, keep } => *axis != a && keep.contains(&a) && node.inputs.iter().all(has),
+        Op::Attend(t) | Op::AttendGrad(t) => !alone && ![t.query, t.source, t.key, t.value].contains(&a),
+        Op::TopK { over, into } => !over.contains(&a) && *into != a,
+        // Points are worth sorting together.
+        Op::Route { .. } | Op::Routed { .. } | Op::RoutedOuter { .. } | Op::Loop(_) => false,
+    }
+}
+
+/// The loop over the first of `free` around what is left.
+fn each(b: &mut Builder<'_>, l: &Loop, inputs: &[Value], free: &[AxisId]) -> Vec<Value> {
+    let Some((&axis, rest)) = free.split_first() else {
+        let narrow = Loop { kind: l.kind, axis: l.axis, reverse: l.reverse, carries: l.carries, stacked: l.stacked, body: l.body.clone() };
+        return b.repeat(narrow, inputs);
+    };
+    let sliced = |v: &Value| b.shape(*v).contains(axis);
+    let (with, without): (Vec<Value>, Vec<Value>) = inputs.iter().partition(|v| sliced(v));
+    let outer: Vec<Value> = with.iter().chain(&without).copied().collect();
+    let types: Vec<Ty> = outer.iter().map(|&v| Ty::new(b.ty(v).dtype, b.shape(v).without(axis))).collect();
+    let stacked = with.len();
+    let narrow = Loop { body: without_axis(&l.body, axis), ..l.clone() };
+    let mut inner = Builder::new(b.axes);
+    inner.origin = b.origin.clone();
+    let arguments: Vec<Value> = types.iter().enumerate().map(|(i, ty)| inner.add_as(Op::Argument(i as u32), &[], Some(ty))).collect();
+    let place = |v: &Value| outer.iter().position(|o| o == v).map_or(Value(u32::MAX), |i| arguments[i]);
+    let given: Vec<Value> = inputs.iter().map(place).collect();
+    let results = each(&mut inner, &narrow, &given, rest);
+    let body = Region { results, ..inner.region };
+    b.repeat(Loop { kind: LoopKind::Each, axis, reverse: false, carries: 0, stacked, body }, &outer)
+}
+
+/// A body for one position of an axis that nothing in it works along.
+fn without_axis(body: &Region, axis: AxisId) -> Region {
+    let mut out = body.clone();
+    for node in &mut out.nodes {
+        node.ty.shape = node.ty.shape.without(axis);
+        if let Op::ScatterAdd { keep, .. } = &mut node.op {
+            keep.retain(|a| *a != axis);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{parse::parse, text::print_plain, verify::verify};
+
+    fn after(text: &str) -> String {
+        let graph = parse(text).unwrap_or_else(|e| panic!("{e}"));
+        verify(&graph).unwrap_or_else(|e| panic!("{}", e[0]));
+        let new = part(&graph);
+        verify(&new).unwrap_or_else(|e| panic!("{}\n{}", e[0], print_plain(&new)));
+        print_plain(&new)
+    }
+
+    const HEAD: &str = "axis t = 5\naxis b = 3\naxis k = 6\naxis v = 8\n%0 = input s : f32[b, k, v]\n%1 = input x : f32[t, b, k]\n";
+
+    #[test]
+    fn a_scan_is_parted_along_the_axis_that_its_steps_share() {
+        let text = format!(
+            "{HEAD}%2 = scan along t carry [%0] stacked [%1] with [] : f32[b, k, v] {{\n%0 = argument 0 : f32[b, k, v]\n\
+             %1 = argument 1 : f32[b, k]\n%2 = contract %1, %0 over [k] : f32[b, v]\n%3 = mul %1, %2 : f32[b, k, v]\n\
+             %4 = sub %0, %3 : f32[b, k, v]\nyield [%4] collect [%2]\n}}\n%3 = project 0 of %2 : f32[b, k, v]\n\
+             %4 = project 1 of %2 : f32[t, b, v]\noutput s [b, k, v] = %3\noutput y [t, b, v] = %4\n"
+        );
+        let new = after(&text);
+        assert!(new.contains("%2 = each along b carry [] stacked [%0, %1] with [] : f32[b, k, v] {"), "{new}");
+        assert!(new.contains("= contract %1, %0 over [k] : f32[v]"), "{new}");
+    }
+
+    #[test]
+    fn a_sum_over_an_axis_keeps_it_in_the_step() {
+        let text = format!(
+            "{HEAD}%2 = scan along t carry [%0] stacked [%1] with [] : f32[b, k, v] {{\n%0 = argument 0 : f32[b, k, v]\n\
+             %1 = argument 1 : f32[b, k]\n%2 = sum %0 over [b] : f32[k, v]\n%3 = mul %1, %2 : f32[b, k, v]\n\
+             yield [%3] collect []\n}}\n%3 = project 0 of %2 : f32[b, k, v]\noutput s [b, k, v] = %3\n"
+        );
+        let new = after(&text);
+        assert!(!new.contains("each along b"), "{new}");
+    }
+}
