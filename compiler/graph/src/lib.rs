@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod autodiff;
+pub mod batch;
 pub mod build;
 pub mod cost;
 pub mod cse;

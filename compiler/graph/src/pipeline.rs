@@ -5,6 +5,7 @@
 //! nodes that fuse, stops of gradients have done their work, what differentiation wrote twice becomes one, and what sums should
 //! compute for themselves is written twice again.
 
+use crate::batch::batch;
 use crate::cse::cse;
 use crate::dce::dce;
 use crate::decompose::decompose;
@@ -41,6 +42,7 @@ pub const FORWARD: &[Pass] = &[
     pass("recognise", recognise),
     pass("simplify", simplify),
     pass("hoist", hoist),
+    pass("batch", batch),
     pass("cse", cse),
     pass("dce", dce),
 ];
@@ -51,6 +53,7 @@ pub const BACKEND: &[Pass] = &[
     pass("decompose", decompose),
     pass("cse", cse),
     pass("hoist", hoist),
+    pass("batch", batch),
     pass("simplify", simplify),
     pass("cse", cse),
     pass("dce", dce),

@@ -7,6 +7,7 @@
 pub(crate) mod blocked;
 pub(crate) mod gathered;
 mod pack;
+pub(crate) mod small;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,9 @@ pub struct Product {
 /// The type of the kernels behind [`Product::run`].
 pub(crate) type ProductFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *mut f32, *mut f32);
 
+/// The type of the kernels behind small products.
+pub(crate) type SmallFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *mut f32);
+
 /// Beyond this k, the crate is the faster one with AVX-512.
 const DEEP: usize = 512;
 
@@ -65,6 +69,12 @@ impl Product {
     /// Every element named is readable, those of c are writable and distinct, and c does not overlap a or b.
     pub unsafe fn run(&self, set: &Primitives, a: *const f32, b: *const f32, c: *mut f32) {
         let turned = self.turned();
+        for (product, a, b) in [(*self, a, b), (turned, b, a)] {
+            if small::fits(&product) {
+                // Safety: the caller's.
+                return unsafe { (set.small())(&raw const product, a, b, c) };
+            }
+        }
         let (product, a, b) = if !self.packs() && turned.packs() { (turned, b, a) } else { (*self, a, b) };
         let deep = set.name() == "avx512" && product.k > DEEP;
         if deep || !product.packs() || set.name() == "portable" {

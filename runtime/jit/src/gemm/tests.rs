@@ -83,6 +83,9 @@ fn any_strides_and_factors_agree_with_f64() {
             check(set, 29, 37, 50, layouts, 1.0, 0.0);
             check(set, 29, 37, 270, layouts, -0.5, 1.0);
             check(set, 5, 8, 20, layouts, 2.0, 0.25);
+            check(set, 1, 37, 50, layouts, 1.0, 0.0);
+            check(set, 3, 32, 32, layouts, 1.0, 1.0);
+            check(set, 70, 2, 33, layouts, 1.0, 1.0);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::simd::portable::Portable;
 use super::{fused, lane, layout, random, reduce};
 use crate::attention::{self, AttendShape, GradShape};
 use crate::gemm::gathered::{self, Gathered, Outer};
-use crate::gemm::{Product, blocked};
+use crate::gemm::{Product, blocked, small};
 
 macro_rules! entries {
     ($($(#[$doc:meta])* $name:ident [$($decl:tt)*] [$($use:tt)*] ($($a:ident: $t:ty),*) $(-> $r:ty)? = $kernel:path;)*) => {
@@ -54,6 +54,7 @@ entries! {
         space: *mut f32) = gathered::gathered;
     outer [] [] (product: *const Outer, a: *const f32, a_points: *const isize, b: *const f32, b_points: *const isize, c: *mut f32,
         space: *mut f32) = gathered::outer;
+    small [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32) = small::product;
     attend [] [] (shape: *const AttendShape, block: usize, q: *const f32, k: *const f32, v: *const f32, mix: *mut f32, lse: *mut f32,
         scratch: *mut f32) = attention::attend_kernel;
     attend_grad [] [] (shape: *const GradShape, q: *const f32, k: *const f32, v: *const f32, mix: *const f32, lse: *const f32,

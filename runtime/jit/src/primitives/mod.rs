@@ -34,8 +34,8 @@ pub use random::RandomKey;
 pub use table::Three;
 
 use crate::attention::{AttendFn, AttendGradFn};
-use crate::gemm::ProductFn;
 use crate::gemm::gathered::{GatheredFn, OuterFn};
+use crate::gemm::{ProductFn, SmallFn};
 use ogive_graph::{DType, Distribution, MapFn, ReduceFn};
 use simd::portable::Portable;
 
@@ -64,6 +64,7 @@ pub struct Primitives {
     product: fn() -> *const u8,
     gathered: fn() -> *const u8,
     outer: fn() -> *const u8,
+    small: fn() -> *const u8,
     attend: fn() -> *const u8,
     attend_grad: fn() -> *const u8,
 }
@@ -81,6 +82,7 @@ macro_rules! set {
             product: <$isa as entry::Isa>::product,
             gathered: <$isa as entry::Isa>::gathered,
             outer: <$isa as entry::Isa>::outer,
+            small: <$isa as entry::Isa>::small,
             attend: <$isa as entry::Isa>::attend,
             attend_grad: <$isa as entry::Isa>::attend_grad,
         }
@@ -268,6 +270,9 @@ impl Primitives {
     pub(crate) fn outer(&self) -> OuterFn {
         // Safety: the entry point has this signature.
         unsafe { std::mem::transmute::<*const u8, OuterFn>((self.outer)()) }
+    pub(crate) fn small(&self) -> SmallFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, SmallFn>((self.small)()) }
     }
 
     pub(crate) fn attend(&self) -> AttendFn {

@@ -1,0 +1,129 @@
+//! Products of a vector, or of a few, with a matrix that the caches hold: nothing is packed.
+//!
+//! An element of C is a sum in an order that depends on sizes and strides alone: along columns of B in [`CHAINS`] interleaved chains; along
+//! rows lane by lane, then over the lanes by halves.
+
+use super::Product;
+use crate::primitives::simd::{LANES, Simd};
+
+/// Most rows of A.
+const FEW: usize = 3;
+/// Largest B in elements.
+const LARGEST: usize = 1 << 16;
+/// Sums that run side by side, so that no addition waits for the one before.
+const CHAINS: usize = 4;
+
+/// Whether [`product`] is for it.
+pub(super) fn fits(p: &Product) -> bool {
+    let columns = p.b[1] == 1 && p.c[1] == 1;
+    let rows = p.b[0] == 1 && p.a[1] == 1;
+    p.m <= FEW && p.alpha == 1.0 && p.k * p.n <= LARGEST && (columns || rows)
+}
+
+/// The product, where it [`fits`].
+///
+/// # Safety
+/// As [`Product::run`]; the CPU has the features of `S`.
+#[inline(always)]
+pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b: *const f32, c: *mut f32) {
+    unsafe {
+        let p = &*product;
+        for i in 0..p.m as isize {
+            let (a, c) = (a.offset(i * p.a[0]), c.offset(i * p.c[0]));
+            if p.b[1] == 1 && p.c[1] == 1 {
+                let mut j = 0;
+                while j + 2 * LANES <= p.n {
+                    along::<S, 2>(p, a, b.add(j), c.add(j), LANES);
+                    j += 2 * LANES;
+                }
+                while j < p.n {
+                    let left = (p.n - j).min(LANES);
+                    along::<S, 1>(p, a, b.add(j), c.add(j), left);
+                    j += left;
+                }
+            } else {
+                let mut j = 0;
+                while j < p.n {
+                    let left = (p.n - j).min(LANES);
+                    across::<S>(p, a, b.offset(j as isize * p.b[1]), c.offset(j as isize * p.c[1]), left);
+                    j += left;
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn some<S: Simd>(p: *const f32, n: usize) -> S::F {
+    unsafe { if n == LANES { S::load(p) } else { S::load_tail(p, n) } }
+}
+
+/// `V` vectors of C, the last of `width` lanes: rows of B times elements of A.
+#[inline(always)]
+unsafe fn along<S: Simd, const V: usize>(p: &Product, a: *const f32, b: *const f32, c: *mut f32, width: usize) {
+    unsafe {
+        let mut sums = [[S::splat(0.0); V]; CHAINS];
+        let mut l = 0;
+        while l + CHAINS <= p.k {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                term::<S, V>(p, a, b, l + i, sum, width);
+            }
+            l += CHAINS;
+        }
+        for (i, sum) in sums.iter_mut().enumerate() {
+            if l + i < p.k {
+                term::<S, V>(p, a, b, l + i, sum, width);
+            }
+        }
+        for v in 0..V {
+            let mut sum = S::add(S::add(sums[0][v], sums[1][v]), S::add(sums[2][v], sums[3][v]));
+            let (to, n) = (c.add(v * LANES), if v + 1 == V { width } else { LANES });
+            if p.beta != 0.0 {
+                sum = S::fma(S::splat(p.beta), some::<S>(to, n), sum);
+            }
+            if n == LANES { S::store(to, sum) } else { S::store_tail(to, n, sum) }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn term<S: Simd, const V: usize>(p: &Product, a: *const f32, b: *const f32, l: usize, sum: &mut [S::F; V], width: usize) {
+    unsafe {
+        let x = S::splat(*a.offset(l as isize * p.a[1]));
+        let row = b.offset(l as isize * p.b[0]);
+        for (v, s) in sum.iter_mut().enumerate() {
+            *s = S::fma(x, some::<S>(row.add(v * LANES), if v + 1 == V { width } else { LANES }), *s);
+        }
+    }
+}
+
+/// Up to [`LANES`] elements of C: columns of B, each in one piece, times A.
+#[inline(always)]
+unsafe fn across<S: Simd>(p: &Product, a: *const f32, b: *const f32, c: *mut f32, width: usize) {
+    unsafe {
+        let mut sums = [S::splat(0.0); LANES];
+        let mut l = 0;
+        while l < p.k {
+            let n = (p.k - l).min(LANES);
+            let x = some::<S>(a.add(l), n);
+            for (j, sum) in sums.iter_mut().enumerate().take(width) {
+                *sum = S::fma(x, some::<S>(b.offset(j as isize * p.b[1]).add(l), n), *sum);
+            }
+            l += n;
+        }
+        let mut turned = S::transpose(sums);
+        let mut half = LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                turned[i] = S::add(turned[i], turned[i + half]);
+            }
+            half /= 2;
+        }
+        let mut cells = [0.0f32; LANES];
+        S::store(cells.as_mut_ptr(), turned[0]);
+        for (j, &sum) in cells.iter().enumerate().take(width) {
+            let to = c.offset(j as isize * p.c[1]);
+            *to = if p.beta == 0.0 { sum } else { p.beta * *to + sum };
+        }
+    }
+}
