@@ -270,6 +270,8 @@ impl Primitives {
     pub(crate) fn outer(&self) -> OuterFn {
         // Safety: the entry point has this signature.
         unsafe { std::mem::transmute::<*const u8, OuterFn>((self.outer)()) }
+    }
+
     pub(crate) fn small(&self) -> SmallFn {
         // Safety: the entry point has this signature.
         unsafe { std::mem::transmute::<*const u8, SmallFn>((self.small)()) }
