@@ -6,7 +6,7 @@
 use ogive_graph::autodiff::reverse::gradients;
 use ogive_graph::pipeline::{self, FORWARD};
 use ogive_graph::{AxisId, Builder, DType, Graph, Loop, LoopKind, MapFn, Op, Output, Port, ReduceFn, Region, Shape, Ty, Value};
-use ogive_jit::{Cpu, Trace};
+use ogive_jit::{Cpu, Trace, processor_time};
 use ogive_runtime::{Backend, Bindings, Data, Dim, Draw, Options, Store, Tensor};
 use std::sync::Arc;
 use std::time::Instant;
@@ -159,15 +159,17 @@ fn main() {
         }
         let ports = graph.region.nodes.iter().filter_map(|n| if let Op::Input(p) = &n.op { Some(p) } else { None });
         let inputs: Bindings = ports.map(|p| (p.name.clone(), filled(dims(&p.order), 1.0))).collect();
-        let mut times = Vec::new();
+        let (mut times, mut busy) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            let start = Instant::now();
+            let (start, before) = (Instant::now(), processor_time());
             program.run(&mut store, &inputs, Draw::default()).expect("a run");
             times.push(start.elapsed().as_secs_f64() * 1e3);
+            busy.push((processor_time() - before) as f64 * 1e-6);
         }
         let loss = program.output("loss").expect("a loss").to_f64()[0];
         times.sort_by(f64::total_cmp);
-        println!("{what}: median {:.2} ms, best {:.2} ms, loss {loss:.6}, memory {:?}", times[runs / 2], times[0], program.memory());
+        busy.sort_by(f64::total_cmp);
+        println!("{what}: median {:.2} ms, best {:.2} ms, processor {:.2} ms, loss {loss:.6}, memory {:?}", times[runs / 2], times[0], busy[0], program.memory());
         let mut rows = trace.take();
         rows.sort_by_key(|r| std::cmp::Reverse(r.nanoseconds));
         for r in rows.iter().take(24) {
