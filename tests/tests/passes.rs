@@ -1,7 +1,8 @@
 //! Passes keep the meaning of a graph: what the reference interpreter computes before and after is the same.
 
 use ogive_graph::{
-    DType, Graph, Op, Port, Region, cse, dce, decompose, expand, hoist, parse, pipeline, recognise, sample, simplify, text, verify,
+    DType, Graph, Op, Port, Region, batch, cse, dce, decompose, expand, hoist, parse, part, pipeline, recognise, sample, simplify, text,
+    verify,
 };
 use ogive_runtime::backend::{Bindings, Draw, Store};
 use ogive_runtime::interp::evaluate;
@@ -110,6 +111,16 @@ fn sharing_equal_nodes_changes_nothing() {
 #[test]
 fn hoisting_changes_nothing() {
     keeps_meaning(hoist::hoist, 0.0);
+}
+
+#[test]
+fn taking_products_out_of_scans_changes_rounding_at_most() {
+    keeps_meaning(batch::batch, 1e-12);
+}
+
+#[test]
+fn parting_scans_changes_nothing() {
+    keeps_meaning(part::part, 0.0);
 }
 
 #[test]

@@ -169,7 +169,13 @@ fn main() {
         let loss = program.output("loss").expect("a loss").to_f64()[0];
         times.sort_by(f64::total_cmp);
         busy.sort_by(f64::total_cmp);
-        println!("{what}: median {:.2} ms, best {:.2} ms, processor {:.2} ms, loss {loss:.6}, memory {:?}", times[runs / 2], times[0], busy[0], program.memory());
+        println!(
+            "{what}: median {:.2} ms, best {:.2} ms, processor {:.2} ms, loss {loss:.6}, memory {:?}",
+            times[runs / 2],
+            times[0],
+            busy[0],
+            program.memory()
+        );
         let mut rows = trace.take();
         rows.sort_by_key(|r| std::cmp::Reverse(r.nanoseconds));
         for r in rows.iter().take(24) {

@@ -7,6 +7,7 @@ use crate::pool::Pool;
 use crate::primitives::Primitives;
 use crate::room::Room;
 use crate::routed;
+use crate::state::Program;
 use ogive_graph::kernel::{Attend, Fold, Gemm, Route, Routed, RoutedOuter, RoutedRows, Rows, Scatter, TopK, Work};
 use ogive_graph::{DType, ReduceFn};
 
@@ -49,6 +50,7 @@ impl<T: Copy> Shared<T> {
 
 enum Call {
     Rows { rows: Rows, entry: usize, scratch: u64 },
+    State(Program),
     Gemm { gemm: Gemm, primitives: &'static Primitives },
     Attend { attend: Attend, shape: GradShape, primitives: &'static Primitives },
     Scatter { scatter: Scatter, accumulate: Accumulate },
@@ -87,6 +89,9 @@ impl Prepared {
     pub(crate) fn new(work: &Work, compiler: &mut Compiler, primitives: &'static Primitives) -> Result<Prepared, String> {
         Ok(Prepared(match work {
             Work::Rows(rows) => {
+                if let Some(program) = Program::new(rows, primitives) {
+                    return Ok(Prepared(Call::State(program)));
+                }
                 let (entry, scratch) = compiler.rows(rows)?;
                 Call::Rows { rows: rows.clone(), entry, scratch }
             }
@@ -114,6 +119,7 @@ impl Prepared {
     pub(crate) fn scratch(&self) -> u64 {
         match &self.0 {
             Call::Rows { scratch, .. } => *scratch,
+            Call::State(_) => 0,
             Call::Attend { attend, shape, .. } if attend.grad => attention::grad_scratch(&shape.shape) as u64 * 4,
             Call::Attend { shape, .. } => attention::scratch(&shape.shape) as u64 * 4,
             Call::TopK(t) => routed::top_k_scratch(t),
@@ -138,6 +144,8 @@ impl Prepared {
                     unsafe { entry(args.get(), first, end, scratch.of(worker), context.get()) };
                 });
             }
+            // Safety: the plan gives addresses of memory that holds what the program touches.
+            Call::State(program) => unsafe { program.run(args) },
             Call::Gemm { gemm, primitives } => product(gemm, primitives, args, pool),
             Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
             Call::Scatter { scatter, accumulate } => scattered(scatter, args, pool, context, *accumulate),

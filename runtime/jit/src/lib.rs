@@ -10,5 +10,6 @@ pub mod pool;
 pub mod primitives;
 mod room;
 mod routed;
+mod state;
 
 pub use executor::{Cpu, Timing, Trace, code, plan, processor_time};

@@ -36,6 +36,7 @@ pub use table::Three;
 use crate::attention::{AttendFn, AttendGradFn};
 use crate::gemm::gathered::{GatheredFn, OuterFn};
 use crate::gemm::{ProductFn, SmallFn};
+use crate::state::RankOneFn;
 use ogive_graph::{DType, Distribution, MapFn, ReduceFn};
 use simd::portable::Portable;
 
@@ -65,6 +66,7 @@ pub struct Primitives {
     gathered: fn() -> *const u8,
     outer: fn() -> *const u8,
     small: fn() -> *const u8,
+    rank_one: fn() -> *const u8,
     attend: fn() -> *const u8,
     attend_grad: fn() -> *const u8,
 }
@@ -83,6 +85,7 @@ macro_rules! set {
             gathered: <$isa as entry::Isa>::gathered,
             outer: <$isa as entry::Isa>::outer,
             small: <$isa as entry::Isa>::small,
+            rank_one: <$isa as entry::Isa>::rank_one,
             attend: <$isa as entry::Isa>::attend,
             attend_grad: <$isa as entry::Isa>::attend_grad,
         }
@@ -275,6 +278,11 @@ impl Primitives {
     pub(crate) fn small(&self) -> SmallFn {
         // Safety: the entry point has this signature.
         unsafe { std::mem::transmute::<*const u8, SmallFn>((self.small)()) }
+    }
+
+    pub(crate) fn rank_one(&self) -> RankOneFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, RankOneFn>((self.rank_one)()) }
     }
 
     pub(crate) fn attend(&self) -> AttendFn {
