@@ -68,9 +68,11 @@ fn spreads(l: &Loop, node: &Node, varies: impl Fn(Value) -> bool) -> bool {
         return false;
     }
     match &node.op {
-        Op::Argument(_) | Op::Const(_) | Op::Iota(_) | Op::Random(_) => true,
+        Op::Argument(_) | Op::Const(_) | Op::Iota(_) => true,
         Op::Map(_) | Op::Reduce(..) | Op::ArgMax(_) | Op::Contract(_) | Op::Gather(_) | Op::Softmax(_) | Op::LogSumExp(_) => true,
         Op::Rename(_) | Op::Split { .. } | Op::Merge { .. } | Op::Slice { .. } | Op::Pad { .. } => true,
+        // Random numbers of a step are drawn by its number, which is one number.
+        Op::Random(_) => false,
         Op::Concat { .. } => node.inputs.iter().all(|&v| varies(v)),
         _ => false,
     }

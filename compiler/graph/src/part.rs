@@ -62,8 +62,7 @@ fn free(axes: &[Axis], l: &Loop) -> Vec<AxisId> {
         left /= axes[a.index()].size;
         left >= LEFT
     };
-    let kept = free.iter().copied().take_while(enough).collect();
-    kept
+    free.into_iter().take_while(enough).collect()
 }
 
 /// Shapes of the stacked inputs of a loop, less those of numbers.
