@@ -60,6 +60,7 @@ unsafe fn some<S: Simd>(p: *const f32, n: usize) -> S::F {
 
 /// `V` vectors of C, the last of `width` lanes: rows of B times elements of A.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "four chains of one vector, beside its place in C")]
 unsafe fn along<S: Simd, const V: usize>(p: &Product, a: *const f32, b: *const f32, c: *mut f32, width: usize) {
     unsafe {
         let mut sums = [[S::splat(0.0); V]; CHAINS];
