@@ -417,4 +417,16 @@ impl Work {
             Work::RoutedOuter(_) => arg == 4,
         }
     }
+
+    /// Multiplications and additions of one launch, where it is a product of matrices.
+    pub fn product_flops(&self) -> Option<u64> {
+        let times = |loops: &[GemmLoop]| loops.iter().map(|l| l.size).product::<u64>();
+        let all = |points: &[(u64, [i64; 2])]| points.iter().map(|p| p.0).product::<u64>();
+        match self {
+            Work::Gemm(g) => Some(2 * times(&g.batch) * times(&g.sums) * g.m * g.n * g.k),
+            Work::Routed(r) => Some(2 * times(&r.batch) * times(&r.sums) * all(&r.points) * r.n * r.k),
+            Work::RoutedOuter(r) => Some(2 * times(&r.batch) * times(&r.sums) * all(&r.points) * r.m * r.n),
+            _ => None,
+        }
+    }
 }

@@ -306,6 +306,9 @@ pub(crate) struct Bench {
     /// Untimed runs before them.
     #[arg(long, default_value_t = 2)]
     pub(crate) warm: usize,
+    /// Time every kernel of the timed runs and print those that take longest, by instance and line of the spec.
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// A peer to run alternately: a shell command that prints a line of JSON with `ms` (the median of its runs).
     #[arg(long, value_name = "COMMAND")]
     pub(crate) peer: Option<String>,

@@ -4,14 +4,29 @@ use crate::args::{BackendName, Device};
 use crate::exit::Exit;
 use crate::output;
 use ogive_graph::Graph;
+use ogive_jit::{Cpu, Trace};
 use ogive_runtime::{Backend, ExecError, Executable, Options};
+use std::sync::Arc;
 
 /// The back end that was asked for.
 pub(crate) fn backend(device: &Device) -> Box<dyn Backend> {
     match device.backend {
-        BackendName::Cpu => Box::new(ogive_jit::Cpu::new()),
+        BackendName::Cpu => Box::new(Cpu::new()),
         BackendName::Interp => Box::new(ogive_runtime::interp::Interpreter),
     }
+}
+
+/// The back end that was asked for, and where asked what notes its kernels' times.
+pub(crate) fn profiled(device: &Device, profile: bool) -> Result<(Box<dyn Backend>, Option<Arc<Trace>>), Exit> {
+    if !profile {
+        return Ok((backend(device), None));
+    }
+    if device.backend == BackendName::Interp {
+        output::error("--profile times compiled kernels; the interpreter has none: leave `--backend interp` out");
+        return Err(Exit::Usage);
+    }
+    let trace = Arc::new(Trace::default());
+    Ok((Box::new(Cpu::traced(trace.clone())), Some(trace)))
 }
 
 /// Options of execution.

@@ -18,17 +18,25 @@ pub struct Cpu {
     trace: Option<Arc<Trace>>,
 }
 
-/// Times of kernels, by their number in the plan.
+/// Times of kernels, numbered on from graph to graph in the order in which graphs are compiled.
 #[derive(Default)]
 pub struct Trace {
     entries: Mutex<Vec<Timing>>,
 }
 
 /// How often a kernel ran, and for how long.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Timing {
-    /// Its number in the plan.
+    /// Its number in the plan, after the kernels of graphs compiled before.
     pub kernel: usize,
+    /// What it computes, in a few words.
+    pub title: String,
+    /// The instance in the spec that it comes from.
+    pub path: String,
+    /// The line there, from 1; 0 where there is none.
+    pub line: u32,
+    /// Multiplications and additions of one launch, where it is a product of matrices.
+    pub flops: Option<u64>,
     /// Launches.
     pub calls: u64,
     /// Wall time in all.
@@ -46,12 +54,23 @@ pub fn processor_time() -> u64 {
 }
 
 impl Trace {
+    /// Takes up a plan's kernels; gives the number of the first.
+    fn add(&self, plan: &Plan) -> usize {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = entries.len();
+        entries.extend(plan.kernels.iter().enumerate().map(|(i, k)| Timing {
+            kernel: first + i,
+            title: k.title.clone(),
+            path: k.origin.path.to_string(),
+            line: k.origin.line,
+            flops: k.work.product_flops(),
+            ..Timing::default()
+        }));
+        first
+    }
+
     fn note(&self, kernel: usize, nanoseconds: u64, busy: u64) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        while entries.len() <= kernel {
-            let kernel = entries.len();
-            entries.push(Timing { kernel, ..Timing::default() });
-        }
         entries[kernel].calls += 1;
         entries[kernel].nanoseconds += nanoseconds;
         entries[kernel].busy += busy;
@@ -60,8 +79,10 @@ impl Trace {
     /// What was noted since the last time this was called.
     pub fn take(&self) -> Vec<Timing> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let out = entries.iter().copied().filter(|t| t.calls > 0).collect();
-        entries.clear();
+        let out = entries.iter().filter(|t| t.calls > 0).cloned().collect();
+        for entry in entries.iter_mut() {
+            (entry.calls, entry.nanoseconds, entry.busy) = (0, 0, 0);
+        }
         out
     }
 }
@@ -202,7 +223,8 @@ struct Machine {
     /// What the caller keeps, and what each worker keeps in loops whose iterations are apart.
     main: Hand,
     hands: Vec<Hand>,
-    trace: Option<Arc<Trace>>,
+    /// With the number of the first kernel.
+    trace: Option<(Arc<Trace>, usize)>,
 }
 
 /// What a worker keeps while it walks.
@@ -251,6 +273,10 @@ impl Machine {
         let loops = plan.loops as usize;
         let hand = || Hand { arguments: vec![std::ptr::null_mut(); most], counters: vec![Counter::default(); loops] };
         let local = plan.local as usize;
+        let trace = trace.map(|trace| {
+            let first = trace.add(&plan);
+            (trace, first)
+        });
         Machine {
             params: plan.params.iter().map(find).collect(),
             inputs: plan.inputs.iter().map(find).collect(),
@@ -405,7 +431,7 @@ struct Walk<'a> {
     each: usize,
     hands: Hands,
     context: &'a Context,
-    trace: Option<&'a Trace>,
+    trace: Option<(&'a Trace, usize)>,
 }
 
 // Safety: bases are read only, and what lies there is shared as the plan says.
@@ -454,8 +480,8 @@ impl Walk<'_> {
         let arguments = &hand.arguments[..launch.args.len()];
         let start = self.trace.map(|_| (std::time::Instant::now(), processor_time()));
         self.kernels[launch.kernel].run(arguments, self.code, self.pool, self.scratch, self.context);
-        if let (Some(trace), Some((start, before))) = (self.trace, start) {
-            trace.note(launch.kernel, start.elapsed().as_nanos() as u64, processor_time() - before);
+        if let (Some((trace, first)), Some((start, before))) = (self.trace, start) {
+            trace.note(first + launch.kernel, start.elapsed().as_nanos() as u64, processor_time() - before);
         }
     }
 }
@@ -481,7 +507,7 @@ impl Executable for Machine {
             each: self.each,
             hands: Hands(self.hands.as_mut_ptr()),
             context: &context,
-            trace: self.trace.as_deref(),
+            trace: self.trace.as_ref().map(|(trace, first)| (trace.as_ref(), *first)),
         };
         walk.run(&self.actions, 0, &mut self.main);
         match context.site.load(Ordering::Acquire) {

@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::experiments::{Asked, failed};
 use crate::{backends, load, output, which};
 use ogive::stages::{self, Elaborated, Subject};
+use ogive_jit::Timing;
 use ogive_lang::lower::Binding;
 use ogive_lang::{Settings, elaborate};
 use ogive_runtime::init::{Init, Kind};
@@ -22,6 +23,8 @@ struct Measured {
     times: Vec<f64>,
     memory: Option<u64>,
     rates: Vec<(&'static str, f64)>,
+    /// Times of kernels, of all timed and warming runs together.
+    profile: Vec<Timing>,
 }
 
 impl Measured {
@@ -53,6 +56,9 @@ pub(crate) fn run(args: &Bench) -> Result<(), Exit> {
         _ => forward(args, &spec, &subject, &mut between)?,
     };
     print(&ours, peer.as_ref());
+    if args.profile && !output::json() {
+        profile(&ours.profile);
+    }
     Ok(())
 }
 
@@ -96,18 +102,22 @@ fn training(
     let temporary = std::env::temp_dir().join(format!("ogive-bench-{}", std::process::id()));
     let result = (|| {
         let folder = RunFolder::create(&temporary).map_err(|e| failed(&e))?;
-        let backend = backends::backend(&args.device);
+        let (backend, trace) = backends::profiled(&args.device, args.profile)?;
         let options = RunOptions { exec: backends::options(&args.device), evaluate_at_most: None };
         let mut trainer = Trainer::new(problem, backend.as_ref(), options, folder).map_err(|e| failed(&e))?;
         trainer.step().map_err(|e| failed(&e))?;
         let first = start.elapsed().as_secs_f64();
+        if let Some(trace) = &trace {
+            trace.take();
+        }
         let times = timed(args, between, &mut || trainer.step().map(|_| ()).map_err(|e| failed(&e)))?;
-        Ok((times, first, trainer.memory()))
+        Ok((times, first, trainer.memory(), trace.map_or_else(Vec::new, |t| t.take())))
     })();
     // A temporary folder that stays behind harms nothing.
     let _ = std::fs::remove_dir_all(&temporary);
-    let (times, first, memory) = result?;
-    let mut measured = Measured { name: format!("ogive, training step of {name}"), times, memory: Some(memory), rates: Vec::new() };
+    let (times, first, memory, profile) = result?;
+    let mut measured =
+        Measured { name: format!("ogive, training step of {name}"), times, memory: Some(memory), rates: Vec::new(), profile };
     let seconds = measured.median() / 1e3;
     measured.rates = vec![("tokens/s", tokens as f64 / seconds), ("s from spec to first step", first)];
     Ok(measured)
@@ -129,7 +139,8 @@ fn forward(
     };
     let lowered = elaborated.lower().map_err(|e| stage_failed(e, spec))?;
     let graph = stages::final_graph(&elaborated, false).map_err(|e| stage_failed(e, spec))?;
-    let mut executable = backends::compile(&args.device, &graph)?;
+    let (backend, trace) = backends::profiled(&args.device, args.profile)?;
+    let mut executable = backend.compile(&graph, &backends::options(&args.device)).map_err(backends::failed)?;
     let params = lowered.params.iter().map(|p| (p.name.clone(), dims(&p.dims)));
     let mut store = Store { tensors: params.map(|(n, d)| (n.clone(), noise(&n, d))).collect() };
     let inputs: Bindings = lowered.inputs.iter().map(|b| (b.name.clone(), input(b))).collect();
@@ -142,6 +153,7 @@ fn forward(
         times,
         memory: Some(executable.memory().total()),
         rates: Vec::new(),
+        profile: trace.map_or_else(Vec::new, |t| t.take()),
     };
     let seconds = measured.median() / 1e3;
     measured.rates = vec![("GB/s of inputs and outputs", bytes as f64 / seconds / 1e9)];
@@ -186,7 +198,32 @@ fn run_peer(command: &str) -> Result<Measured, Exit> {
     let middle = number("ms").unwrap_or(f64::NAN);
     let times = [number("min_ms"), Some(middle), number("max_ms")].into_iter().flatten().collect();
     let name = line["name"].as_str().unwrap_or("peer").to_owned();
-    Ok(Measured { name, times, memory: line["peak_bytes"].as_u64(), rates: Vec::new() })
+    Ok(Measured { name, times, memory: line["peak_bytes"].as_u64(), rates: Vec::new(), profile: Vec::new() })
+}
+
+/// Prints the kernels that take most of the processors' time, as milliseconds of one run.
+fn profile(all: &[Timing]) {
+    /// Most kernels that are printed.
+    const MOST: usize = 40;
+    let runs = all.iter().map(|t| t.calls).min().unwrap_or(1).max(1) as f64;
+    let total: u64 = all.iter().map(|t| t.busy).sum();
+    let mut sorted: Vec<&Timing> = all.iter().collect();
+    sorted.sort_by_key(|t| std::cmp::Reverse(t.busy));
+    let mut rows = vec![["share", "CPU ms", "calls", "us each", "GFLOP/s", "kernel", "where"].map(String::from).to_vec()];
+    for t in sorted.iter().take(MOST) {
+        rows.push(vec![
+            format!("{:.1}%", 100.0 * t.busy as f64 / total.max(1) as f64),
+            format!("{:.2}", t.busy as f64 / 1e6 / runs),
+            format!("{:.0}", t.calls as f64 / runs),
+            format!("{:.1}", t.nanoseconds as f64 / 1e3 / t.calls as f64),
+            t.flops.map_or_else(String::new, |f| format!("{:.0}", (f * t.calls) as f64 / t.nanoseconds.max(1) as f64)),
+            t.title.clone(),
+            if t.line == 0 { t.path.clone() } else { format!("{}:{}", t.path, t.line) },
+        ]);
+    }
+    output::result(output::table(&rows));
+    let others = sorted.len().saturating_sub(MOST);
+    output::result(format!("{:.2} ms of processor time in all; {others} more kernels", total as f64 / 1e6 / runs));
 }
 
 fn print(ours: &Measured, peer: Option<&Measured>) {
