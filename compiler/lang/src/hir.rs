@@ -2,6 +2,7 @@
 //! typed nodes that use earlier ones.
 
 pub mod experiment;
+mod generated;
 pub mod text;
 
 use crate::source::{Sources, Span};

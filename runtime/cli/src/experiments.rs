@@ -33,18 +33,21 @@ fn micro_batch(experiment: &Experiment) -> u64 {
 }
 
 impl Asked {
-    fn settings(&self, training: bool, vocab: u64, batch: Option<u64>) -> Settings {
-        let dims = [("vocab", Some(vocab)), ("batch", batch)];
+    fn settings(&self, training: bool, vocab: u64, batch: Option<u64>, context: Option<u64>) -> Settings {
+        let dims = [("vocab", Some(vocab)), ("batch", batch), ("context", context)];
         let dims = dims.into_iter().filter_map(|(name, size)| Some((name.to_owned(), size?))).collect();
         Settings { set: self.set.clone(), dims, training }
     }
 
     /// The experiment with the vocabulary that its data has. A first look tells which data that is.
     pub(crate) fn load(&self, tokenizer: Option<Tokenizer>) -> Result<(Experiment, Dataset), Exit> {
-        let first = load::clean(elaborate::experiment(&self.spec, &self.name, &self.settings(true, 256, None)), &self.spec.sources)?;
-        let data = Dataset::load(&data_spec(&first), &self.roots, tokenizer).map_err(|e| failed(&RunError::Data(e)))?;
-        let settings = self.settings(true, data.vocab, Some(micro_batch(&first)));
+        let first = load::clean(elaborate::experiment(&self.spec, &self.name, &self.settings(true, 256, None, None)), &self.spec.sources)?;
+        let mut data = Dataset::load(&data_spec(&first), &self.roots, tokenizer).map_err(|e| failed(&RunError::Data(e)))?;
+        let settings = self.settings(true, data.vocab, Some(micro_batch(&first)), None);
         let experiment = load::clean(elaborate::experiment(&self.spec, &self.name, &settings), &self.spec.sources)?;
+        if let Some(port) = experiment.program.root().inputs.first() {
+            data.input.clone_from(&port.name);
+        }
         Ok((experiment, data))
     }
 
@@ -52,8 +55,8 @@ impl Asked {
     pub(crate) fn problem(&self, experiment: &Experiment, data: Dataset) -> Problem {
         let asked = self.clone();
         let vocab = data.vocab;
-        let evaluation = move |batch: u64| {
-            let (program, _) = elaborate::experiment(&asked.spec, &asked.name, &asked.settings(false, vocab, Some(batch)));
+        let evaluation = move |batch: u64, context: u64| {
+            let (program, _) = elaborate::experiment(&asked.spec, &asked.name, &asked.settings(false, vocab, Some(batch), Some(context)));
             let program = program.ok_or("the experiment does not elaborate without training")?;
             Ok(lower::experiment(&program, &lower::Options { batch: Some(batch), ..lower::Options::default() }))
         };
@@ -65,6 +68,7 @@ impl Asked {
             optimizer: experiment.optimizer.clone(),
             budget: experiment.budget,
             every: experiment.every.clone(),
+            until: experiment.until.clone(),
             claims: experiment.claims.clone(),
             data,
         }
@@ -118,6 +122,7 @@ fn data_spec(experiment: &Experiment) -> DataSpec {
     let data = &experiment.data;
     let source = match &data.corpus {
         Corpus::Webster => Source::Webster,
+        Corpus::Generated(strings) => Source::Generated(*strings),
         Corpus::Text(path) => Source::Text(path.into()),
         Corpus::Jsonl { path, field } => Source::Jsonl { path: path.into(), field: field.clone() },
         Corpus::Tokens { path, bytes } => {

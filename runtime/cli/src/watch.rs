@@ -82,6 +82,7 @@ impl Observer for Watch {
                     self.line(format!("wrote {}", path.display()));
                 }
             }
+            Event::Reached { step, seconds } => self.line(format!("reached after {step} steps and {seconds:.1} s")),
             Event::Claim(outcome) => {
                 let number = |v: Option<f64>| v.map_or_else(|| "not measured".to_owned(), |v| format!("{v:.4}"));
                 let word = if outcome.holds { "holds" } else { "does not hold" };

@@ -10,16 +10,19 @@ use sha2::{Digest, Sha256};
 pub struct Problem {
     /// Its name.
     pub name: String,
-    /// The forward graph with `training` true, for one micro-batch: outputs `loss` and metrics, inputs `tokens` and `next.tokens`.
+    /// The forward graph with `training` true, for one micro-batch: outputs `loss` and metrics, inputs as of
+    /// [`crate::data::training_batch`].
     pub training: Lowered,
-    /// Gives the forward graph with `training` false for a number of contexts.
-    pub evaluation: Box<dyn Fn(u64) -> Result<Lowered, String>>,
+    /// Gives the forward graph with `training` false for a number of contexts and of tokens in each.
+    pub evaluation: Box<dyn Fn(u64, u64) -> Result<Lowered, String>>,
     /// How weights change.
     pub optimizer: Optimizer,
     /// How long.
     pub budget: Budget,
     /// What happens every so many steps.
     pub every: Vec<Every>,
+    /// What must hold at an evaluation, all of it, for the run to end there.
+    pub until: Vec<Claim>,
     /// What must hold at the end.
     pub claims: Vec<Claim>,
     /// What is learned from.

@@ -72,7 +72,7 @@ mod tests {
     fn finished(end: End, loss: f64) -> Finished {
         let evaluation = Evaluation { values: vec![("loss".into(), loss)], contexts: 1 };
         let evaluations = BTreeMap::from([(Part::Validation, evaluation)]);
-        Finished { end, step: 7, checkpoint: "c".into(), evaluations, claims: Vec::new(), best: None }
+        Finished { end, step: 7, checkpoint: "c".into(), evaluations, claims: Vec::new(), best: None, reached: false, seconds: 1.0 }
     }
 
     fn points(n: usize) -> Vec<Point> {

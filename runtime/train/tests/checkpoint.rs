@@ -15,7 +15,18 @@ fn tensor(name: &str, values: Vec<f32>) -> Tensor {
 fn state(step: u64) -> State {
     let best = Some(checkpoint::Best { step: 3, loss: 0.1 + 0.2 });
     let text = |s: &str| s.to_owned();
-    State { experiment: text("e"), step, seed: 1, tokens: 9, seconds: 1.5, metrics: 7, best, graph: text("g"), data: text("d") }
+    State {
+        experiment: text("e"),
+        step,
+        seed: 1,
+        tokens: 9,
+        seconds: 1.5,
+        metrics: 7,
+        best,
+        reached: false,
+        graph: text("g"),
+        data: text("d"),
+    }
 }
 
 fn tensors(value: f32) -> BTreeMap<String, Tensor> {

@@ -2,10 +2,12 @@
 
 use super::body::Eval;
 use super::context::Cx;
+use super::experiment::CLASS;
 use super::value::Val;
 use crate::codes;
 use crate::diag::Diagnostic;
-use crate::hir::{InstanceId, Op, Port, experiment::Source};
+use crate::hir::experiment::{Label, Source};
+use crate::hir::{InstanceId, Op, Port};
 use crate::source::Span;
 use crate::syntax::{Call, ExprKind, Ident};
 use ogive_graph::{AxisId, DType, Shape, Ty};
@@ -69,6 +71,19 @@ impl Sources {
             values.insert(output.name.clone(), Value { source: Source::Output(i), dims, dtype, domain: output.domain });
         }
         Sources { values, read: Vec::new(), ports: Vec::new() }
+    }
+
+    /// Adds what labelled strings give beside the model's input. Names of the model's own values stay theirs.
+    pub(crate) fn add_labels(&mut self, cx: &Cx<'_>, root: InstanceId, batch: AxisId) {
+        let instance = &cx.drafts[root.index()].instance;
+        let class = instance.dims.iter().find(|(name, _)| name == CLASS).map(|(_, axis)| *axis);
+        let Some(port) = instance.inputs.first() else { return };
+        let dims: Vec<AxisId> = std::iter::once(batch).chain(port.dims.iter().copied()).collect();
+        let given = [(Label::Target, DType::I32, class), (Label::Counted, DType::Bool, None)];
+        for (label, dtype, domain) in given {
+            let value = Value { source: Source::Given(label), dims: dims.clone(), dtype, domain };
+            self.values.entry(label.name().to_owned()).or_insert(value);
+        }
     }
 
     /// Dims of everything, for "over: name".

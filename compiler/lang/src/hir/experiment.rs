@@ -1,5 +1,6 @@
 //! Experiments: a program, what is measured on it, and how it is trained.
 
+pub use super::generated::{Generated, Task};
 use super::{InstanceId, Program};
 use crate::source::Span;
 use ogive_graph::AxisId;
@@ -27,6 +28,8 @@ pub struct Experiment {
     pub budget: Budget,
     /// What happens every so many steps.
     pub every: Vec<Every>,
+    /// What must hold at an evaluation, all of it, for the run to end there.
+    pub until: Vec<Claim>,
     /// What must hold at the end.
     pub claims: Vec<Claim>,
     /// Every setting with its value, for the lock file: dims and constants of the model, `optimizer.lr`, ...
@@ -52,6 +55,8 @@ pub enum Source {
     Input(usize),
     /// Input `i` of the model, one position later: `next(tokens)`, bound by the name `next.tokens`.
     Next(usize),
+    /// A value that the data gives beside the model's input: `target` or `counted`, bound by the name `data.NAME`.
+    Given(Label),
     /// Every tap of that name, in the order in which calls come to them.
     Tap {
         /// The name.
@@ -61,6 +66,25 @@ pub enum Source {
         /// Where there are several, the dim `member` along which they are stacked.
         instance: Option<AxisId>,
     },
+}
+
+/// What data of labelled strings give beside the model's input, each `[batch, seq]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Label {
+    /// The class at each position.
+    Target,
+    /// Whether the position belongs to the string; false where it is padded.
+    Counted,
+}
+
+impl Label {
+    /// The name in the language.
+    pub fn name(self) -> &'static str {
+        match self {
+            Label::Target => "target",
+            Label::Counted => "counted",
+        }
+    }
 }
 
 /// Where examples come from.
@@ -101,6 +125,8 @@ pub enum Corpus {
         /// Bytes of one number: 2 or 4.
         bytes: u8,
     },
+    /// Strings of a formal language, with a class at every position.
+    Generated(Generated),
 }
 
 /// How text becomes tokens.
@@ -211,6 +237,8 @@ pub enum Split {
     Validation,
     /// What is looked at once.
     Test,
+    /// Strings longer than those that are trained on; only generated data has it.
+    Longer,
 }
 
 impl Split {
@@ -220,6 +248,7 @@ impl Split {
             Split::Training => "training",
             Split::Validation => "validation",
             Split::Test => "test",
+            Split::Longer => "longer",
         }
     }
 }

@@ -4,11 +4,11 @@ use super::inline::{Inline, Tapped};
 use super::types::{Lowered, Options};
 use super::{axes, binding};
 use crate::hir::InstanceId;
-use crate::hir::experiment::{Experiment, Source};
+use crate::hir::experiment::{Experiment, Label, Source};
 use ogive_graph::{AxisId, Builder, Graph, Op, Output, Port, ReduceFn, Shape, Value};
 
 /// Lowers an experiment: outputs `loss` and the metrics, averaged over the dims that are left; inputs those of the model and
-/// `next.NAME` for what the objective reads one position later.
+/// `next.NAME` for what the objective reads one position later, `data.NAME` for the labels that it reads.
 pub fn experiment(experiment: &Experiment, options: &Options) -> Lowered {
     let program = &experiment.program;
     let batch = experiment.batch;
@@ -28,6 +28,13 @@ pub fn experiment(experiment: &Experiment, options: &Options) -> Lowered {
             inputs[inputs.len() - 1].0
         }));
     }
+    let mut given: Vec<(Label, Value)> = Vec::new();
+    for (source, port) in experiment.objective.sources.iter().zip(&program.instance(experiment.objective.instance).inputs) {
+        if let Source::Given(label) = source {
+            inputs.push(inline.input(&format!("data.{}", label.name()), port.dims.clone(), port.dtype, port.domain, port.span));
+            given.push((*label, inputs[inputs.len() - 1].0));
+        }
+    }
     let own: Vec<Value> = root.inputs.iter().filter_map(|p| inputs.iter().find(|i| i.1 == p.name).map(|i| i.0)).collect();
     let (results, taps) = inline.instance(InstanceId(0), &own);
 
@@ -37,6 +44,7 @@ pub fn experiment(experiment: &Experiment, options: &Options) -> Lowered {
             Source::Output(i) => results[*i],
             Source::Input(i) => own[*i],
             Source::Next(i) => next[*i].unwrap_or(own[*i]),
+            Source::Given(label) => given.iter().find(|(l, _)| l == label).map_or(own[0], |(_, v)| *v),
             Source::Tap { name, axes, instance } => {
                 let found: Vec<&Tapped> = taps.iter().filter(|t| t.name == *name).collect();
                 tap(&mut inline, &found, axes, *instance)

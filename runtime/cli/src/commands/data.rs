@@ -1,14 +1,16 @@
 //! `ogive data`: what an experiment learns from.
 
-use crate::args::Data;
+use crate::args;
 use crate::exit::Exit;
 use crate::experiments::Asked;
 use crate::{load, output, which};
-use ogive_train::data::{PARTS, Part, Roots, contexts, reference, training_batch};
+use ogive_lang::hir::experiment::{Corpus, Experiment, Label};
+use ogive_runtime::{Bindings, Data};
+use ogive_train::data::{Dataset, PARTS, Part, Roots, contexts, reference, training_batch};
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) fn run(args: &Data) -> Result<(), Exit> {
+pub(crate) fn run(args: &args::Data) -> Result<(), Exit> {
     let spec = Arc::new(load::load_clean(&args.spec, &args.overrides)?);
     let name = which::experiment(&spec, &args.which)?;
     let set = load::settings(&args.overrides, true)?.set;
@@ -17,16 +19,15 @@ pub(crate) fn run(args: &Data) -> Result<(), Exit> {
     let (experiment, data) = Asked { spec, name, set, roots }.load(None)?;
     let compressed = data.validation_text().and_then(|t| Some((reference::gzip(t)?, reference::xz(t)?)));
     if output::json() {
-        let parts = PARTS.map(|p| {
+        let parts = present(&data).map(|p| {
             let split = data.split(p);
-            let value =
-                serde_json::json!({ "tokens": split.tokens.len(), "bytes": split.bytes, "contexts": contexts(split, data.context) });
+            let value = serde_json::json!({ "tokens": split.tokens.len(), "bytes": split.bytes, "contexts": contexts(split) });
             (p.name().to_owned(), value)
         });
         let value = serde_json::json!({
             "source": data.name, "fingerprint": data.fingerprint, "vocab": data.vocab, "context": data.context,
             "tokenizer": data.tokenizer.as_ref().map(|t| t.kind()),
-            "splits": parts.into_iter().collect::<serde_json::Map<_, _>>(),
+            "splits": parts.collect::<serde_json::Map<_, _>>(),
             "gzip_bits_per_byte": compressed.map(|c| c.0), "xz_bits_per_byte": compressed.map(|c| c.1),
         });
         output::result(value.to_string());
@@ -35,14 +36,14 @@ pub(crate) fn run(args: &Data) -> Result<(), Exit> {
     let kind = data.tokenizer.as_ref().map_or("none", |t| t.kind());
     output::result(format!("{}: tokenizer {kind}, {} tokens in the vocabulary, contexts of {}", data.name, data.vocab, data.context));
     let mut rows = vec![["split", "tokens", "bytes", "bytes/token", "contexts"].map(String::from).to_vec()];
-    for part in PARTS {
+    for part in present(&data) {
         let split = data.split(part);
         rows.push(vec![
             part.name().to_owned(),
             output::thousands(split.tokens.len() as u64),
             split.bytes.map_or_else(|| "-".to_owned(), output::thousands),
             split.bytes_per_token().map_or_else(|| "-".to_owned(), |b| format!("{b:.3}")),
-            output::thousands(contexts(split, data.context)),
+            output::thousands(contexts(split)),
         ]);
     }
     output::result(output::table(&rows));
@@ -51,11 +52,38 @@ pub(crate) fn run(args: &Data) -> Result<(), Exit> {
     }
     let seed = experiment.budget.seed;
     for i in 0..args.samples as u64 {
-        let batch = training_batch(data.split(Part::Training), data.context, 1, seed, i, 0);
-        let Some(ogive_runtime::Data::I32(tokens)) = batch.get("tokens").map(|t| &t.data) else { continue };
+        let batch = training_batch(&data, 1, seed, i, 0);
+        if let Some(lines) = labelled(&experiment, &data, &batch) {
+            output::result(format!("\nsample {} of training:\n{lines}", i + 1));
+            continue;
+        }
+        let Some(Data::I32(tokens)) = batch.get(&data.input).map(|t| &t.data) else { continue };
         let tokens: Vec<u32> = tokens.iter().map(|&t| u32::try_from(t).unwrap_or(0)).collect();
         let text = data.tokenizer.as_ref().map_or_else(|| format!("{tokens:?}"), |t| t.decode(&tokens));
         output::result(format!("\nsample {} of training:\n{text}", i + 1));
     }
     Ok(())
+}
+
+/// The parts of the data; `longer` only where there is such.
+fn present(data: &Dataset) -> impl Iterator<Item = Part> {
+    let longer = !data.split(Part::Longer).tokens.is_empty();
+    PARTS.into_iter().filter(move |p| *p != Part::Longer || longer)
+}
+
+/// A string of a formal language over the classes at its positions; `None` for other data.
+fn labelled(experiment: &Experiment, data: &Dataset, batch: &Bindings) -> Option<String> {
+    let Corpus::Generated(strings) = experiment.data.corpus else { return None };
+    let given = |label: Label| batch.get(&format!("data.{}", label.name())).map(|t| &t.data);
+    let (Data::I32(symbols), Data::I32(classes), Data::Bool(counted)) =
+        (&batch.get(&data.input)?.data, given(Label::Target)?, given(Label::Counted)?)
+    else {
+        return None;
+    };
+    let alphabet: Vec<char> = strings.task.alphabet().chars().collect();
+    let symbol = |s: &i32| usize::try_from(*s).ok().and_then(|s| alphabet.get(s)).copied().unwrap_or('?');
+    let inside = |i: &usize| counted.get(*i) == Some(&1);
+    let string: String = (0..symbols.len()).filter(inside).map(|i| symbol(&symbols[i])).collect();
+    let classes: String = (0..classes.len()).filter(inside).map(|i| classes[i].to_string()).collect();
+    Some(format!("{string}\n{classes}"))
 }

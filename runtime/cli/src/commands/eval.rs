@@ -9,7 +9,7 @@ use ogive_train::run::Evaluator;
 
 pub(crate) fn run(args: &Eval) -> Result<(), Exit> {
     let Some(part) = PARTS.into_iter().find(|p| p.name() == args.split) else {
-        output::error(format!("--split {}: write training, validation or test", args.split));
+        output::error(format!("--split {}: write training, validation, test or longer", args.split));
         return Err(Exit::Usage);
     };
     let (asked, tokenizer) = Asked::of_run(&args.run, &args.overrides)?;

@@ -12,6 +12,7 @@ use ogive_train::run::{RunFolder, RunOptions, Trainer, checkpoint};
 pub(crate) fn run(args: &Resume) -> Result<(), Exit> {
     let (asked, tokenizer) = Asked::of_run(&args.run, &args.overrides)?;
     let (experiment, data) = asked.load(tokenizer)?;
+    let text = data.tokenizer.is_some();
     let problem = asked.problem(&experiment, data);
     let folder = RunFolder::open(&args.run).map_err(|e| failed(&e))?;
     let (from, damaged) = checkpoint::latest(&folder.checkpoints()).map_err(|e| failed(&e.into()))?;
@@ -23,5 +24,5 @@ pub(crate) fn run(args: &Resume) -> Result<(), Exit> {
     let options = RunOptions { exec: backends::options(&args.device), evaluate_at_most: None };
     let mut trainer = Trainer::resume(problem, backend.as_ref(), options, folder, &from).map_err(|e| failed(&e))?;
     let finished = trainer.run(&mut Watch::new(), interrupt()).map_err(|e| failed(&e))?;
-    end(&finished, &args.run)
+    end(&finished, &args.run, text)
 }

@@ -26,13 +26,14 @@ pub(crate) fn run(args: &Train) -> Result<(), Exit> {
     }
     let stop = interrupt();
     let (experiment, data) = asked.load(None)?;
-    let text = reference_text(&experiment, &data);
-    let compressed = text.map(|t| std::thread::spawn(move || Some((reference::gzip(&t)?, reference::xz(&t)?))));
+    let text = data.tokenizer.is_some();
+    let compressed =
+        reference_text(&experiment, &data).map(|t| std::thread::spawn(move || Some((reference::gzip(&t)?, reference::xz(&t)?))));
     let finished = one(args, &asked, &experiment, data, &folder, stop).map_err(|e| failed(&e))?;
     if let Some(Ok(Some((gzip, xz)))) = compressed.filter(|_| finished.end == End::Complete).map(std::thread::JoinHandle::join) {
         output::note(format!("for scale, bits per byte of the text: gzip -9 {gzip:.2}, xz -9 {xz:.2}"));
     }
-    end(&finished, &folder)
+    end(&finished, &folder, text)
 }
 
 /// `runs/NAME`, or `runs/NAME-2`, ... where that is taken.
@@ -106,8 +107,8 @@ fn reference_text(experiment: &ogive_lang::hir::Experiment, data: &Dataset) -> O
     }
 }
 
-/// The last lines, and the exit code.
-pub(crate) fn end(finished: &Finished, folder: &Path) -> Result<(), Exit> {
+/// The last lines, and the exit code. `text` tells whether the model continues texts.
+pub(crate) fn end(finished: &Finished, folder: &Path, text: bool) -> Result<(), Exit> {
     if finished.end == End::Interrupted {
         output::note(format!("interrupted at step {}; go on with: ogive resume {}", finished.step, folder.display()));
         return Err(Exit::Interrupted);
@@ -126,7 +127,11 @@ pub(crate) fn end(finished: &Finished, folder: &Path) -> Result<(), Exit> {
         for (name, value) in values {
             output::result(format!("{name} {value:.4}"));
         }
-        output::note(format!("done. Continue a text with: ogive generate {} --prompt \"...\"", folder.display()));
+        output::note(if text {
+            format!("done. Continue a text with: ogive generate {} --prompt \"...\"", folder.display())
+        } else {
+            format!("done. Measure another part of the data with: ogive eval {} --split test", folder.display())
+        });
     }
     if finished.claims.iter().all(|c| c.holds) { Ok(()) } else { Err(Exit::Spec) }
 }

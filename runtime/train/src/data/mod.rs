@@ -6,6 +6,7 @@
 mod batch;
 mod blob;
 mod error;
+mod generated;
 pub mod reference;
 mod source;
 pub mod tokenizer;
@@ -14,6 +15,7 @@ mod webster;
 
 pub use batch::{contexts, evaluation_batch, training_batch};
 pub use error::DataError;
+pub use generated::Labelled;
 pub use source::{Roots, Source, Width};
 pub use tokenizer::{Tokenizer, TokenizerSpec};
 pub use tokens::Tokens;
@@ -34,11 +36,14 @@ pub struct DataSpec {
     pub split: [f64; 3],
 }
 
-/// One of the three parts of the data.
+/// One of the parts of the data.
 pub use ogive_lang::hir::experiment::Split as Part;
 
-/// All three, in the order of `split`.
-pub const PARTS: [Part; 3] = [Part::Training, Part::Validation, Part::Test];
+/// All of them, those of `split` first and in its order.
+pub const PARTS: [Part; 4] = [Part::Training, Part::Validation, Part::Test, Part::Longer];
+
+/// Name of the model's input, unless the model says otherwise.
+pub const INPUT: &str = "tokens";
 
 /// Tokens of one part.
 #[derive(Clone, Debug)]
@@ -47,9 +52,26 @@ pub struct Split {
     pub tokens: Tokens,
     /// Bytes of text that they stand for; `None` for token files.
     pub bytes: Option<u64>,
+    /// Tokens of a context.
+    pub context: u64,
+    /// Of labelled strings, one a context: the class at each position.
+    pub target: Option<Target>,
+}
+
+/// Classes of labelled strings.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The class at each position; [`Target::outside`] where a string is padded.
+    pub classes: Tokens,
+    /// No class: the number of classes.
+    pub outside: u32,
 }
 
 impl Split {
+    fn nothing(context: u64) -> Split {
+        Split { tokens: Tokens::memory(Vec::new()), bytes: None, context, target: None }
+    }
+
     /// Bytes of text per token; `None` for token files and empty splits.
     pub fn bytes_per_token(&self) -> Option<f64> {
         let bytes = self.bytes?;
@@ -66,11 +88,13 @@ pub struct Dataset {
     pub tokenizer: Option<Tokenizer>,
     /// Number of tokens there are.
     pub vocab: u64,
-    /// Tokens of a context.
+    /// Tokens of a context of the training part.
     pub context: u64,
+    /// Name of the model's input that the tokens are bound to.
+    pub input: String,
     /// SHA-256 over the source's length and content (of large files, over 64 blocks of it); in hexadecimal.
     pub fingerprint: String,
-    splits: [Split; 3],
+    splits: [Split; 4],
     /// Text of the validation part, for reference compressors.
     validation_text: Option<blob::Part>,
 }
@@ -90,6 +114,7 @@ impl Dataset {
         let set = match source::load(&spec.source, roots)? {
             Loaded::Text(text) => Self::from_text(spec, roots, &text, tokenizer)?,
             Loaded::Tokens { name, blob, width, vocab } => Self::from_tokens(spec, name, &blob, width, vocab)?,
+            Loaded::Strings(strings) => return Ok(generated::dataset(&strings)),
         };
         for (part, fraction) in PARTS.into_iter().zip(spec.split) {
             let tokens = set.split(part).tokens.len() as u64;
@@ -117,15 +142,17 @@ impl Dataset {
             None => Tokenizer::make(&spec.tokenizer, roots, &text.name, &parts[0])?,
         };
         let tokens = |part: &blob::Part| -> Result<Split, DataError> {
-            Ok(Split { tokens: tokenizer.tokens(&text.name, part, text.start_of(part))?, bytes: Some(part.bytes().len() as u64) })
+            let tokens = tokenizer.tokens(&text.name, part, text.start_of(part))?;
+            Ok(Split { tokens, bytes: Some(part.bytes().len() as u64), context: spec.context, target: None })
         };
-        let splits = [tokens(&parts[0])?, tokens(&parts[1])?, tokens(&parts[2])?];
+        let splits = [tokens(&parts[0])?, tokens(&parts[1])?, tokens(&parts[2])?, Split::nothing(spec.context)];
         let [_, validation, _] = parts;
         Ok(Dataset {
             name: text.name.clone(),
             vocab: tokenizer.vocab(),
             tokenizer: Some(tokenizer),
             context: spec.context,
+            input: INPUT.to_owned(),
             fingerprint: text.blob.fingerprint(),
             splits,
             validation_text: Some(validation),
@@ -146,14 +173,20 @@ impl Dataset {
             return Err(DataError::OutsideVocabulary { name, token: u64::from(token), at, vocab: limit });
         }
         let ends = ends(all.len() as u64, spec.split);
-        let split = |start: u64, end: u64| Split { tokens: all.slice(start as usize, end as usize), bytes: None };
+        let split = |start: u64, end: u64| Split {
+            tokens: all.slice(start as usize, end as usize),
+            bytes: None,
+            context: spec.context,
+            target: None,
+        };
         Ok(Dataset {
             name,
             vocab: vocab.unwrap_or(found),
             tokenizer: None,
             context: spec.context,
+            input: INPUT.to_owned(),
             fingerprint: blob.fingerprint(),
-            splits: [split(0, ends[0]), split(ends[0], ends[1]), split(ends[1], ends[2])],
+            splits: [split(0, ends[0]), split(ends[0], ends[1]), split(ends[1], ends[2]), Split::nothing(spec.context)],
             validation_text: None,
         })
     }

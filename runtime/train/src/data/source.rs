@@ -3,6 +3,7 @@
 use super::blob::{Blob, Part};
 use super::error::DataError;
 use super::webster::webster;
+use ogive_lang::hir::experiment::Generated;
 use std::path::{Component, Path, PathBuf};
 
 /// Between the texts of a jsonl file.
@@ -31,6 +32,8 @@ pub enum Source {
         /// Number of tokens there are; one more than the largest in the file where it is not given.
         vocab: Option<u64>,
     },
+    /// Strings of a formal language: `generated(parity, ...)`.
+    Generated(Generated),
 }
 
 /// Bytes of a stored token.
@@ -124,6 +127,7 @@ pub(super) struct Text {
 pub(super) enum Loaded {
     Text(Text),
     Tokens { name: String, blob: Blob, width: Width, vocab: Option<u64> },
+    Strings(Generated),
 }
 
 pub(super) fn load(source: &Source, roots: &Roots) -> Result<Loaded, DataError> {
@@ -153,6 +157,7 @@ pub(super) fn load(source: &Source, roots: &Roots) -> Result<Loaded, DataError> 
             }
             Ok(Loaded::Tokens { name, blob, width: *width, vocab: *vocab })
         }
+        Source::Generated(strings) => Ok(Loaded::Strings(*strings)),
     }
 }
 

@@ -40,6 +40,9 @@ pub struct State {
     pub metrics: u64,
     /// The best evaluation so far.
     pub best: Option<Best>,
+    /// Whether what the run goes on until was reached.
+    #[serde(default)]
+    pub reached: bool,
     /// SHA-256 of the training graph's text.
     pub graph: String,
     /// Fingerprint of the data.

@@ -41,7 +41,7 @@ struct Compiled {
 pub struct Evaluator<'a> {
     backend: &'a dyn Backend,
     options: Options,
-    compiled: BTreeMap<u64, Compiled>,
+    compiled: BTreeMap<(u64, u64), Compiled>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -58,16 +58,16 @@ impl<'a> Evaluator<'a> {
     pub fn evaluate(&mut self, problem: &Problem, store: &mut Store, part: Part, limit: Option<u64>) -> Result<Evaluation, RunError> {
         let data = &problem.data;
         let split = data.split(part);
-        let contexts = data::contexts(split, data.context).min(limit.unwrap_or(u64::MAX));
+        let contexts = data::contexts(split).min(limit.unwrap_or(u64::MAX));
         let batch = problem.micro_batch().min(contexts);
         if batch == 0 {
             return Err(RunError::NoContext(part.name()));
         }
-        let compiled = self.compiled(problem, batch)?;
+        let compiled = self.compiled(problem, batch, split.context)?;
         let batches = contexts / batch;
         let mut sums = vec![0.0; compiled.outputs.len()];
         for i in 0..batches {
-            let inputs = data::evaluation_batch(split, data.context, batch, i * batch);
+            let inputs = data::evaluation_batch(data, part, batch, i * batch);
             compiled.executable.run(store, &inputs, Draw { seed: problem.budget.seed, step: i })?;
             for (sum, name) in sums.iter_mut().zip(&compiled.outputs) {
                 *sum += scalar(&*compiled.executable, name)?;
@@ -81,20 +81,20 @@ impl<'a> Evaluator<'a> {
         Ok(Evaluation { values, contexts: batches * batch })
     }
 
-    fn compiled(&mut self, problem: &Problem, batch: u64) -> Result<&mut Compiled, RunError> {
+    fn compiled(&mut self, problem: &Problem, batch: u64, context: u64) -> Result<&mut Compiled, RunError> {
         let make = || -> Result<Compiled, RunError> {
-            let lowered = (problem.evaluation)(batch).map_err(RunError::Lowering)?;
+            let lowered = (problem.evaluation)(batch, context).map_err(RunError::Lowering)?;
             let mut graph = lowered.graph;
             keep_scalars(&mut graph);
-            with_likelihood(&mut graph);
+            with_likelihood(&mut graph, &format!("next.{}", problem.data.input));
             let outputs = graph.outputs.iter().map(|o| o.port.name.clone()).collect();
             let graph = optimised(&graph, &self.options)?;
             Ok(Compiled { executable: self.backend.compile(&graph, &self.options)?, outputs })
         };
-        if let std::collections::btree_map::Entry::Vacant(slot) = self.compiled.entry(batch) {
+        if let std::collections::btree_map::Entry::Vacant(slot) = self.compiled.entry((batch, context)) {
             slot.insert(make()?);
         }
-        self.compiled.get_mut(&batch).ok_or_else(|| RunError::Lowering("it vanished".into()))
+        self.compiled.get_mut(&(batch, context)).ok_or_else(|| RunError::Lowering("it vanished".into()))
     }
 }
 
@@ -122,10 +122,10 @@ pub(super) fn keep_scalars(graph: &mut Graph) {
     });
 }
 
-/// Adds the mean negative log-likelihood of `next.tokens` in nats, where the graph looks them up along an axis of some logits: the
+/// Adds the mean negative log-likelihood of the tokens that follow in nats, where the graph looks them up along an axis of some logits: the
 /// gather of a cross entropy.
-fn with_likelihood(graph: &mut Graph) {
-    let next = |v: Value| matches!(&graph.region.node(v).op, Op::Input(port) if port.name == "next.tokens");
+fn with_likelihood(graph: &mut Graph, following: &str) {
+    let next = |v: Value| matches!(&graph.region.node(v).op, Op::Input(port) if port.name == following);
     let nodes = graph.region.nodes.iter().zip(0..);
     let mut gathers = nodes.filter_map(|(node, i)| match &node.op {
         Op::Gather(axis) if node.ty.dtype.is_float() && next(node.inputs[1]) => Some((Value(i), node.inputs[0], *axis)),

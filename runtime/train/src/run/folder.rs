@@ -11,7 +11,7 @@
 //! ```
 
 use super::RunError;
-use crate::data::{Dataset, PARTS, Tokenizer};
+use crate::data::{Dataset, PARTS, Part, Tokenizer};
 use ogive_lang::Loader;
 use ogive_runtime::files;
 use serde::{Deserialize, Serialize};
@@ -71,8 +71,9 @@ pub struct DataLock {
 impl DataLock {
     /// That of a loaded data set.
     pub fn of(data: &Dataset) -> DataLock {
-        let tokens = PARTS.map(|p| (p.name().to_owned(), data.split(p).tokens.len() as u64));
-        DataLock { source: data.name.clone(), fingerprint: data.fingerprint.clone(), vocab: data.vocab, tokens: tokens.into() }
+        let tokens = PARTS.into_iter().map(|p| (p.name().to_owned(), data.split(p).tokens.len() as u64));
+        let tokens: BTreeMap<String, u64> = tokens.filter(|(name, count)| *count > 0 || name != Part::Longer.name()).collect();
+        DataLock { source: data.name.clone(), fingerprint: data.fingerprint.clone(), vocab: data.vocab, tokens }
     }
 }
 

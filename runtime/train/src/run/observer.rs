@@ -62,6 +62,13 @@ pub enum Event<'a> {
         /// Where.
         path: &'a PathBuf,
     },
+    /// What the run goes on until holds; it ends.
+    Reached {
+        /// After which step.
+        step: u64,
+        /// Seconds of steps and evaluations so far.
+        seconds: f64,
+    },
     /// A claim was checked.
     Claim(&'a Outcome),
 }

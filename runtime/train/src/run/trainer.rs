@@ -50,6 +50,10 @@ pub struct Finished {
     pub claims: Vec<Outcome>,
     /// The best evaluation.
     pub best: Option<Best>,
+    /// Whether what the run goes on until was reached.
+    pub reached: bool,
+    /// Seconds of steps and evaluations.
+    pub seconds: f64,
 }
 
 /// A run in progress.
@@ -154,6 +158,7 @@ impl<'a> Trainer<'a> {
             seconds: 0.0,
             metrics: 0,
             best: None,
+            reached: false,
             graph: problem.graph_hash(),
             data: problem.data.fingerprint.clone(),
         };
@@ -248,8 +253,7 @@ impl<'a> Trainer<'a> {
 
     fn batch(&self, step: u64, micro: u64) -> Bindings {
         let (data, batch) = (&self.problem.data, self.problem.micro_batch());
-        let mut inputs =
-            data::training_batch(data.split(Part::Training), data.context, batch, self.problem.budget.seed, step, micro * batch);
+        let mut inputs = data::training_batch(data, batch, self.problem.budget.seed, step, micro * batch);
         if self.apply.is_some() {
             inputs.insert("accumulate.first".into(), Tensor::scalar(Data::I32(vec![i32::from(micro == 0)])));
         }
@@ -320,6 +324,13 @@ impl<'a> Trainer<'a> {
             let mut row = row(&report);
             let due = if self.spent() { self.parts_at_end() } else { self.parts_after(report.step) };
             evaluations = self.measure(due, &mut row, observer)?;
+            if self.reached(&evaluations) {
+                self.state.reached = true;
+                observer.on(&Event::Reached { step: report.step, seconds: self.state.seconds });
+                let mut rest = self.parts_at_end();
+                rest.retain(|part| !evaluations.contains_key(part));
+                evaluations.extend(self.measure(rest, &mut row, observer)?);
+            }
             self.metrics.write(report.step, &row)?;
             saved = None;
             if let Some(keep) = self.keep_after(report.step) {
@@ -341,12 +352,27 @@ impl<'a> Trainer<'a> {
     }
 
     fn finished(&self, end: End, checkpoint: PathBuf, evaluations: BTreeMap<Part, Evaluation>, claims: Vec<Outcome>) -> Finished {
-        Finished { end, step: self.state.step, checkpoint, evaluations, claims, best: self.state.best }
+        Finished {
+            end,
+            step: self.state.step,
+            checkpoint,
+            evaluations,
+            claims,
+            best: self.state.best,
+            reached: self.state.reached,
+            seconds: self.state.seconds,
+        }
     }
 
     fn spent(&self) -> bool {
         let late = self.problem.budget.minutes.is_some_and(|m| self.state.seconds >= m * 60.0);
-        late || self.state.step >= self.problem.budget.steps
+        late || self.state.reached || self.state.step >= self.problem.budget.steps
+    }
+
+    /// Whether what the run goes on until holds by these evaluations.
+    fn reached(&self, evaluations: &BTreeMap<Part, Evaluation>) -> bool {
+        let until = &self.problem.until;
+        !until.is_empty() && !self.state.reached && claims::check(until, evaluations).iter().all(|o| o.holds)
     }
 
     fn parts_after(&self, step: u64) -> Vec<Part> {
@@ -356,7 +382,7 @@ impl<'a> Trainer<'a> {
 
     fn parts_at_end(&self) -> Vec<Part> {
         let all = self.problem.every.iter().flat_map(|e| e.evaluate.iter().copied());
-        sorted(all.chain(claims::parts(&self.problem.claims)))
+        sorted(all.chain(claims::parts(&self.problem.claims)).chain(claims::parts(&self.problem.until)))
     }
 
     fn keep_after(&self, step: u64) -> Option<u64> {

@@ -99,10 +99,11 @@ pub fn problem(folder: &Path, optimizer: Optimizer, steps: u64) -> Result<Proble
     Ok(Problem {
         name: "bigram".into(),
         training: bigram(batch / optimizer.accumulate.max(1), vocab, 6, true),
-        evaluation: Box::new(move |batch| Ok(bigram(batch, vocab, 6, false))),
+        evaluation: Box::new(move |batch, _| Ok(bigram(batch, vocab, 6, false))),
         optimizer,
         budget: Budget { steps, batch, seed: 5, minutes: None },
         every: vec![Every { steps: 10, evaluate: vec![Split::Validation], checkpoint: Some(2) }],
+        until: Vec::new(),
         claims: Vec::new(),
         data,
     })

@@ -8,7 +8,7 @@ use crate::hir::experiment::{Corpus, Data, Tokenizer};
 use crate::source::Span;
 use crate::syntax::{Expr, ExprKind};
 
-const SOURCES: &[&str] = &["text", "jsonl", "tokens"];
+const SOURCES: &[&str] = &["text", "jsonl", "tokens", "generated"];
 const TOKENIZERS: &[&str] = &["bytes", "chars"];
 const SPLIT: [f64; 3] = [0.98, 0.01, 0.01];
 
@@ -25,6 +25,9 @@ impl<'a> Reader<'_, 'a> {
             return None;
         };
         let word = name.name.as_str();
+        if word == "generated" {
+            return self.generated(args, expr.span);
+        }
         let labels: &[&str] = match word {
             "tokens" => &["context", "split", "vocab", "bytes"],
             "jsonl" => &["tokenizer", "context", "split", "field"],
@@ -148,6 +151,7 @@ impl<'a> Reader<'_, 'a> {
 
 fn shown(word: &str, corpus: &Corpus) -> String {
     match corpus {
+        Corpus::Generated(strings) => format!("{word}({})", strings.task.name()),
         Corpus::Webster => "text(webster)".to_string(),
         Corpus::Text(path) | Corpus::Jsonl { path, .. } | Corpus::Tokens { path, .. } => format!("{word}(\"{path}\")"),
     }

@@ -1,6 +1,7 @@
 //! Options of experiments that `--set` and sweeps can change, by dotted key.
 
 use super::super::settings::number;
+use crate::hir::experiment::Task;
 
 /// What values an option takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +16,8 @@ pub(crate) enum Kind {
     Amount,
     /// A number from 0 and below 1.
     Fraction,
+    /// A formal language, by its place in [`Task::ALL`].
+    Language,
 }
 
 impl Kind {
@@ -26,6 +29,7 @@ impl Kind {
             Kind::Positive => "a number above 0",
             Kind::Amount => "a number from 0",
             Kind::Fraction => "a number from 0 and below 1",
+            Kind::Language => "a formal language",
         }
     }
 
@@ -37,6 +41,7 @@ impl Kind {
             Kind::Positive => "1e-3",
             Kind::Amount => "0.01",
             Kind::Fraction => "0.99",
+            Kind::Language => "parity",
         }
     }
 
@@ -51,6 +56,7 @@ impl Kind {
                 Kind::Positive => x > 0.0,
                 Kind::Amount => x >= 0.0,
                 Kind::Fraction => (0.0..1.0).contains(&x),
+                Kind::Language => false,
             }
     }
 }
@@ -59,6 +65,9 @@ impl Kind {
 pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("data.context", Kind::Count),
     ("data.vocab", Kind::Count),
+    ("data.language", Kind::Language),
+    ("data.examples", Kind::Count),
+    ("data.held_out", Kind::Count),
     ("optimizer.lr", Kind::Amount),
     ("optimizer.warmup", Kind::Whole),
     ("optimizer.end", Kind::Amount),
@@ -81,6 +90,10 @@ pub(crate) fn find(key: &str) -> Option<(&'static str, Kind)> {
 
 /// The number that a text stands for, where the key takes it.
 pub(crate) fn read(kind: Kind, text: &str) -> Option<f64> {
+    if kind == Kind::Language {
+        let at = Task::ALL.iter().position(|t| t.name() == text)?;
+        return u8::try_from(at).ok().map(f64::from);
+    }
     number(text).filter(|x| kind.takes(*x))
 }
 
@@ -99,6 +112,12 @@ mod tests {
     fn last_parts_are_distinct() {
         let parts: std::collections::BTreeSet<&str> = KEYS.iter().filter_map(|(k, _)| k.split('.').next_back()).collect();
         assert_eq!(parts.len(), KEYS.len());
+    }
+
+    #[test]
+    fn a_language_is_read_by_name() {
+        assert_eq!(read(Kind::Language, "aa_star"), Some(1.0));
+        assert_eq!(read(Kind::Language, "1"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Experiments: model, data, objective, optimiser, budget, events, claims.
 
 mod data;
+mod generated;
 mod keys;
 mod objective;
 mod optimizer;
@@ -21,7 +22,7 @@ use super::table::Table;
 use super::value::Val;
 use crate::codes;
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::hir::experiment::{Budget, Data, Experiment, Objective};
+use crate::hir::experiment::{Budget, Corpus, Data, Experiment, Objective, Task};
 use crate::hir::{InstanceId, Program};
 use crate::source::FileId;
 use crate::spec::Spec;
@@ -30,7 +31,10 @@ use reader::{Reader, called};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-const SETTINGS: &[&str] = &["model", "data", "loss", "metric", "optimizer", "budget", "every", "claim"];
+/// The model's dim of classes, where the data have such.
+pub(crate) const CLASS: &str = "class";
+
+const SETTINGS: &[&str] = &["model", "data", "loss", "metric", "optimizer", "budget", "every", "until", "claim"];
 const NEEDED: &[(&str, &str)] = &[
     ("model", "model name"),
     ("data", "data text(webster, tokenizer: bytes, context: 256)"),
@@ -98,6 +102,7 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
     let metrics: Vec<(String, &'a Setting)> = named_metrics(experiment, &mut reader);
     let every = all(experiment, "every").map(|s| reader.every(s)).collect::<Vec<_>>();
     let names: Vec<String> = metrics.iter().map(|(n, _)| n.clone()).collect();
+    let until = all(experiment, "until").map(|s| reader.claim(s, &names)).collect::<Vec<_>>();
     let claims = all(experiment, "claim").map(|s| reader.claim(s, &names)).collect::<Vec<_>>();
 
     let model_file = model.map(|m| m.0)?;
@@ -108,7 +113,8 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
     let root = root(cx, model_file, block, &preset)?;
     let together = settings.dims.get("batch").copied().or(budget.map(|b: Budget| b.batch));
     let batch = cx.axis("batch", together, experiment.name.span);
-    let objective = objective::elaborate(cx, file, experiment, root, batch, &metrics)?;
+    let labels = data.as_ref().is_some_and(|d| matches!(d.corpus, Corpus::Generated(_)));
+    let objective = objective::elaborate(cx, file, experiment, root, batch, &metrics, labels)?;
     let (mut program, objective_id) = finish::program(cx, &block.name.name, root, Some(objective.0));
     program.batch = Some(batch);
     program.instances[0].inputs.iter_mut().for_each(|p| p.lifted = true);
@@ -127,6 +133,7 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
         optimizer: optimizer?,
         budget: budget?,
         every: every.into_iter().collect::<Option<_>>()?,
+        until: until.into_iter().collect::<Option<_>>()?,
         claims: claims.into_iter().collect::<Option<_>>()?,
         settings: shown,
     })
@@ -164,7 +171,7 @@ fn single_settings<'a>(experiment: &'a crate::syntax::Experiment, cx: &mut Cx<'a
             let at = setting.args.get(1).map_or(setting.key.span, |a| a.value.span);
             cx.report(Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, "one value").help(format!("write `{example}`")));
         }
-        if matches!(key, "metric" | "every" | "claim") {
+        if matches!(key, "metric" | "every" | "until" | "claim") {
             continue;
         }
         if let Some(before) = one.get(key) {
@@ -360,9 +367,13 @@ impl<'a> Reader<'_, 'a> {
             return None;
         };
         let data = data?;
+        if let Corpus::Generated(strings) = data.corpus {
+            self.bind_generated(block, at, strings.task, preset)?;
+        }
+        let context = settings.dims.get("context").copied().unwrap_or(data.context);
         match preset.dims.iter().find(|(n, _)| *n == seq.name) {
-            Some((_, size)) if *size != data.context => {
-                let message = format!("`{}` is {size}, but the data's context is {}", seq.name, data.context);
+            Some((_, size)) if *size != context => {
+                let message = format!("`{}` is {size}, but the data's context is {context}", seq.name);
                 let error = Diagnostic::error(codes::experiment::OPTION_VALUE, message, data.span, "another length");
                 self.report(
                     error
@@ -372,12 +383,37 @@ impl<'a> Reader<'_, 'a> {
                 return None;
             }
             Some(_) => {}
-            None => preset.dims.push((seq.name.clone(), data.context)),
+            None => preset.dims.push((seq.name.clone(), context)),
         }
-        let size = settings.dims.get("vocab").copied().or(data.vocab);
+        let known = settings.dims.get("vocab").copied();
+        let size = if matches!(data.corpus, Corpus::Generated(_)) { data.vocab } else { known.or(data.vocab) };
         if let Some(size) = size {
             preset.dims.retain(|(n, _)| *n != vocab.name);
             preset.dims.push((vocab.name.clone(), size));
+        }
+        Some(())
+    }
+
+    /// Binds the dim of classes that labelled strings have.
+    fn bind_generated(&mut self, block: &'a Block, at: crate::source::Span, task: Task, preset: &mut Preset) -> Option<()> {
+        let Some(class) = block.dims.iter().find(|d| d.name.name == CLASS) else {
+            let message = format!("`{}` has a class at every position; `{}` has no dim `{CLASS}`", task.name(), block.name.name);
+            let error = Diagnostic::error(codes::data::INPUT, message, at, "has no classes").label(block.header, "declared here");
+            self.report(error.help(format!(
+                "give the model a dim of classes: `model {}[seq, {CLASS}, ...](...) -> logits: [seq, {CLASS}]`",
+                block.name.name
+            )));
+            return None;
+        };
+        match preset.dims.iter().find(|(n, _)| n == CLASS) {
+            Some((_, size)) if *size != task.classes() => {
+                let message = format!("`{CLASS}` is {size}, but `{}` has {} classes", task.name(), task.classes());
+                let error = Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, format!("`{CLASS}` is {size}"));
+                self.report(error.label(class.name.span, "declared here").help(format!("leave `{CLASS}` out: the data says it")));
+                return None;
+            }
+            Some(_) => {}
+            None => preset.dims.push((CLASS.to_string(), task.classes())),
         }
         Some(())
     }

@@ -14,7 +14,7 @@ use crate::syntax::{BlockKind, Experiment, Expr, Setting};
 use ogive_graph::{AxisId, DType};
 use std::rc::Rc;
 
-/// Elaborates loss and metrics; `None` where the loss has an error.
+/// Elaborates loss and metrics, with the labels of the data among the names where it has such; `None` where the loss has an error.
 pub(crate) fn elaborate<'a>(
     cx: &mut Cx<'a>,
     file: FileId,
@@ -22,9 +22,13 @@ pub(crate) fn elaborate<'a>(
     root: InstanceId,
     batch: AxisId,
     metrics: &[(String, &'a Setting)],
+    labels: bool,
 ) -> Option<(InstanceId, Vec<Source>)> {
     let loss = experiment.settings.iter().find(|s| s.key.name == "loss").and_then(|s| s.args.first()).map(|a| &a.value);
-    let sources = Sources::of(cx, root, batch);
+    let mut sources = Sources::of(cx, root, batch);
+    if labels {
+        sources.add_labels(cx, root, batch);
+    }
     let mut body = Body::new(None, file, Rc::new(Table::default()));
     for axis in sources.dims().into_iter().chain([batch]) {
         let name = cx.axes[axis.index()].name.clone();

@@ -12,7 +12,7 @@ use crate::syntax::{BinaryOp, Expr, ExprKind, Setting, UnaryOp};
 pub(crate) const METRICS: [&str; 4] = ["loss", "bits_per_byte", "bits_per_token", "perplexity"];
 
 fn split(name: &str) -> Option<Split> {
-    [Split::Training, Split::Validation, Split::Test].into_iter().find(|s| s.name() == name)
+    [Split::Training, Split::Validation, Split::Test, Split::Longer].into_iter().find(|s| s.name() == name)
 }
 
 impl<'a> Reader<'_, 'a> {
@@ -62,7 +62,12 @@ impl<'a> Reader<'_, 'a> {
                             }
                             _ => {
                                 fine = false;
-                                self.misfit("evaluate", "`training`, `validation` or `test`", "validation", arg.value.span);
+                                self.misfit(
+                                    "evaluate",
+                                    "`training`, `validation`, `test` or, of generated data, `longer`",
+                                    "validation",
+                                    arg.value.span,
+                                );
                             }
                         }
                     }
@@ -95,7 +100,7 @@ impl<'a> Reader<'_, 'a> {
         Some(every)
     }
 
-    /// `claim validation.bits_per_byte < 2.2`.
+    /// `claim validation.bits_per_byte < 2.2`, `until validation.accuracy >= 1`.
     pub(crate) fn claim(&mut self, setting: &'a Setting, metrics: &[String]) -> Option<Claim> {
         let comparison = match setting.args.as_slice() {
             [arg] if arg.label.is_none() => match &arg.value.kind {
@@ -106,9 +111,11 @@ impl<'a> Reader<'_, 'a> {
         };
         let Some((relation, left, right, span)) = comparison else {
             let at = setting.args.first().map_or(setting.key.span, |a| a.value.span);
-            let message = "a claim compares what is measured with a number".to_string();
+            let word = setting.key.name.as_str();
+            let a = if word == "claim" { "a claim" } else { "`until`" };
+            let message = format!("{a} compares what is measured with a number");
             let error = Diagnostic::error(codes::experiment::CLAIM, message, at, "not a comparison");
-            self.report(error.help("write `claim validation.loss < 2.5`"));
+            self.report(error.help(format!("write `{word} validation.loss < 2.5`")));
             return None;
         };
         let (left, right) = (self.quantity(left, metrics), self.quantity(right, metrics));
@@ -136,7 +143,7 @@ impl<'a> Reader<'_, 'a> {
         match &expr.kind {
             ExprKind::Name(path) if path.len() == 2 => {
                 let Some(split) = split(&path[0].name) else {
-                    self.unmeasured(&path[0].name, "parts of the data", &["training", "validation", "test"], path[0].span);
+                    self.unmeasured(&path[0].name, "parts of the data", &["training", "validation", "test", "longer"], path[0].span);
                     return None;
                 };
                 let metric = &path[1];

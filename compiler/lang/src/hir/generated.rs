@@ -1,0 +1,120 @@
+//! Formal languages whose strings are generated: what is read, and what is to be told at every position.
+//!
+//! Irie, Csordas and Schmidhuber 2023, "Practical computational power of linear transformers and their recurrent and self-referential
+//! extensions"; tasks after Bhattamishra, Ahuja and Goyal 2020.
+
+/// Generated strings: two windows of lengths that choices are made by, and one that is looked at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Generated {
+    /// The language.
+    pub task: Task,
+    /// Shortest and longest string of training and validation.
+    pub length: [u64; 2],
+    /// Shortest and longest string of the part `longer`.
+    pub longer: [u64; 2],
+    /// Shortest and longest string of the test part.
+    pub far: [u64; 2],
+    /// Strings to train on.
+    pub examples: u64,
+    /// Most strings of each other part.
+    pub held_out: u64,
+}
+
+/// A formal language with its labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Task {
+    /// Bits; whether the ones so far are even in number.
+    Parity,
+    /// `(aa)*`; whether the prefix is in the language.
+    AaStar,
+    /// `(abab)*`; whether the prefix is in the language.
+    AbabStar,
+    /// a^n b^n; what may come next.
+    AnBn,
+    /// a^n b^n c^n; what may come next.
+    AnBnCn,
+    /// Two kinds of brackets, each balanced by itself; which of them may be closed.
+    Shuffle2,
+    /// Balanced brackets; whether one may be closed.
+    Dyck1,
+    /// A prefix of balanced brackets, a reset, balanced brackets; whether one opened since the reset may be closed.
+    ResetDyck1,
+}
+
+impl Task {
+    /// All of them.
+    pub const ALL: [Task; 8] =
+        [Task::Parity, Task::AaStar, Task::AbabStar, Task::AnBn, Task::AnBnCn, Task::Shuffle2, Task::Dyck1, Task::ResetDyck1];
+
+    /// The word in the language.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Parity => "parity",
+            Task::AaStar => "aa_star",
+            Task::AbabStar => "abab_star",
+            Task::AnBn => "a_n_b_n",
+            Task::AnBnCn => "a_n_b_n_c_n",
+            Task::Shuffle2 => "shuffle_2",
+            Task::Dyck1 => "dyck_1",
+            Task::ResetDyck1 => "reset_dyck_1",
+        }
+    }
+
+    /// The task of a name.
+    pub fn named(name: &str) -> Option<Task> {
+        Self::ALL.into_iter().find(|t| t.name() == name)
+    }
+
+    /// How the symbols are written, in the order of their numbers. One more number stands for padding.
+    pub fn alphabet(self) -> &'static str {
+        match self {
+            Task::Parity => "01",
+            Task::AaStar => "a",
+            Task::AbabStar | Task::AnBn => "ab",
+            Task::AnBnCn => "abc",
+            Task::Shuffle2 => "()[]",
+            Task::Dyck1 => "()",
+            Task::ResetDyck1 => "()1",
+        }
+    }
+
+    /// Number of symbols, padding included.
+    pub fn symbols(self) -> u64 {
+        self.alphabet().len() as u64 + 1
+    }
+
+    /// Number of classes.
+    pub fn classes(self) -> u64 {
+        match self {
+            Task::AnBn => 3,
+            Task::AnBnCn | Task::Shuffle2 => 4,
+            _ => 2,
+        }
+    }
+
+    /// Every string's length is a multiple of this.
+    pub fn step(self) -> u64 {
+        match self {
+            Task::Parity | Task::ResetDyck1 => 1,
+            Task::AaStar | Task::AnBn | Task::Dyck1 | Task::Shuffle2 => 2,
+            Task::AnBnCn => 3,
+            Task::AbabStar => 4,
+        }
+    }
+
+    /// The shortest string.
+    pub fn shortest(self) -> u64 {
+        if self == Task::ResetDyck1 { 3 } else { self.step() }
+    }
+
+    /// Whether a length has but one string.
+    pub fn single(self) -> bool {
+        matches!(self, Task::AaStar | Task::AbabStar | Task::AnBn | Task::AnBnCn)
+    }
+
+    /// The lengths of a window that have a string.
+    pub fn lengths(self, window: [u64; 2]) -> impl Iterator<Item = u64> {
+        let (step, from) = (self.step(), window[0].max(self.shortest()));
+        (from.div_ceil(step)..=window[1] / step).map(move |k| k * step)
+    }
+}

@@ -1,0 +1,266 @@
+//! Strings of formal languages with a class at every position, drawn from counter-based streams: the same on every machine.
+
+use super::{Dataset, PARTS, Part, Split, Tokens};
+use ogive_lang::hir::experiment::{Generated, Task};
+use ogive_runtime::{Draw, rng};
+use sha2::{Digest, Sha256};
+
+/// A string: symbols, and the class at each.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Labelled {
+    /// Symbols by number.
+    pub symbols: Vec<u32>,
+    /// Classes by number.
+    pub classes: Vec<u32>,
+}
+
+impl Labelled {
+    fn push(&mut self, symbol: u32, class: u32) {
+        self.symbols.push(symbol);
+        self.classes.push(class);
+    }
+}
+
+/// Numbers of one string.
+struct Source {
+    stream: rng::Stream,
+    next: u64,
+}
+
+impl Source {
+    fn new(part: Part, index: u64) -> Source {
+        let draw = Draw { seed: index, step: part as u64 };
+        Source { stream: rng::Stream::new(draw, rng::hash("data.generated"), &[]), next: 0 }
+    }
+
+    /// A whole number below `count`.
+    fn below(&mut self, count: u64) -> u64 {
+        let words = self.stream.block(self.next);
+        self.next += 1;
+        let number = u64::from(words[0]) << 32 | u64::from(words[1]);
+        ((u128::from(number) * u128::from(count)) >> 64) as u64
+    }
+}
+
+/// The data set: strings padded to the longest of their part by the symbol after the alphabet.
+///
+/// Of a language with one string for each length, the parts that are held out have each string once.
+pub(super) fn dataset(strings: &Generated) -> Dataset {
+    let mut hash = Sha256::new();
+    let splits = PARTS.map(|part| {
+        let split = split(strings, part);
+        hash.update((split.tokens.len() as u64).to_le_bytes());
+        let mut all = vec![0; split.tokens.len()];
+        split.tokens.read(0, &mut all);
+        all.iter().for_each(|t| hash.update(t.to_le_bytes()));
+        split
+    });
+    Dataset {
+        name: format!("generated({})", strings.task.name()),
+        tokenizer: None,
+        vocab: strings.task.symbols(),
+        context: splits[Part::Training as usize].context,
+        input: super::INPUT.to_owned(),
+        fingerprint: hash.finalize().iter().map(|b| format!("{b:02x}")).collect(),
+        splits,
+        validation_text: None,
+    }
+}
+
+fn split(strings: &Generated, part: Part) -> Split {
+    let task = strings.task;
+    let window = match part {
+        Part::Training | Part::Validation => strings.length,
+        Part::Longer => strings.longer,
+        Part::Test => strings.far,
+    };
+    let lengths: Vec<u64> = task.lengths(window).collect();
+    let once = task.single() && part != Part::Training;
+    let count = match part {
+        Part::Training => strings.examples,
+        _ if once => strings.held_out.min(lengths.len() as u64),
+        _ => strings.held_out,
+    };
+    let longest = lengths.last().copied().unwrap_or(0) as usize;
+    let (padding, outside) = (task.alphabet().len() as u32, task.classes() as u32);
+    let (mut symbols, mut classes) = (Vec::new(), Vec::new());
+    for index in 0..count {
+        let mut source = Source::new(part, index);
+        let length = if once { lengths[index as usize] } else { lengths[source.below(lengths.len() as u64) as usize] };
+        let string = string(task, length, &mut source);
+        let pad = longest - string.symbols.len();
+        symbols.extend(string.symbols.into_iter().chain(std::iter::repeat_n(padding, pad)));
+        classes.extend(string.classes.into_iter().chain(std::iter::repeat_n(outside, pad)));
+    }
+    let target = Some(super::Target { classes: Tokens::memory(classes), outside });
+    Split { tokens: Tokens::memory(symbols), bytes: None, context: longest as u64, target }
+}
+
+fn string(task: Task, length: u64, source: &mut Source) -> Labelled {
+    let mut out = Labelled::default();
+    match task {
+        Task::Parity => {
+            let mut odd = 0;
+            for i in 0..length {
+                // The last bit makes the number of ones even.
+                let bit = if i + 1 == length { odd } else { source.below(2) as u32 };
+                odd ^= bit;
+                out.push(bit, 1 - odd);
+            }
+        }
+        Task::AaStar => (1..=length).for_each(|i| out.push(0, u32::from(i % 2 == 0))),
+        Task::AbabStar => (1..=length).for_each(|i| out.push(u32::from(i % 2 == 0), u32::from(i % 4 == 0))),
+        Task::AnBn => counted(length, 2, &mut out),
+        Task::AnBnCn => counted(length, 3, &mut out),
+        Task::Dyck1 => walk(length, length, source, &mut |opens, depth, _| out.push(u32::from(!opens), u32::from(depth > 0))),
+        Task::Shuffle2 => {
+            let mut depths = [0_u64; 2];
+            walk(length, length, source, &mut |opens, _, source| {
+                // A bracket closes in proportion to how many of its kind are open.
+                let kind = if opens { source.below(2) as usize } else { usize::from(source.below(depths[0] + depths[1]) >= depths[0]) };
+                depths[kind] = if opens { depths[kind] + 1 } else { depths[kind] - 1 };
+                let symbol = 2 * kind as u32 + u32::from(!opens);
+                out.push(symbol, u32::from(depths[0] > 0) + 2 * u32::from(depths[1] > 0));
+            });
+        }
+        Task::ResetDyck1 => {
+            // The part after the reset is of even length, and at least one bracket comes before it.
+            let after = 2 * source.below((length - 2) / 2 + 1);
+            let before = length - 1 - after;
+            let mut push = |opens: bool, depth: u64, _: &mut Source| out.push(u32::from(!opens), u32::from(depth > 0));
+            walk(before, before + before % 2 + 2 * source.below(8), source, &mut push);
+            out.push(2, 0);
+            walk(after, after, source, &mut |opens, depth, _| out.push(u32::from(!opens), u32::from(depth > 0)));
+        }
+    }
+    out
+}
+
+/// Runs of equal length of `kinds` symbols, with what may come next: in the first run its own symbol or the one after, then the only
+/// one there can be, at the end none.
+fn counted(length: u64, kinds: u64, out: &mut Labelled) {
+    let run = length / kinds;
+    for i in 0..length {
+        let symbol = (i / run) as u32;
+        let next = ((i + 1) / run) as u32;
+        // The last `a` cannot be told from the others.
+        out.push(symbol, if symbol == 0 { 0 } else { next });
+    }
+}
+
+/// The first `length` brackets of a balanced string of `whole`, all such strings equally likely: whether each opens, and the depth after.
+fn walk(length: u64, whole: u64, source: &mut Source, each: &mut dyn FnMut(bool, u64, &mut Source)) {
+    let mut depth = 0;
+    for i in 0..length {
+        let left = whole - i;
+        // Ballot numbers: of the ways back to depth 0 in `left` brackets, the share that goes up first.
+        let opens = source.below(2 * left * (depth + 1)) < (left - depth) * (depth + 2);
+        depth = if opens { depth + 1 } else { depth - 1 };
+        each(opens, depth, source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(task: Task, string: &Labelled) -> (String, String) {
+        let symbols = string.symbols.iter().map(|s| task.alphabet().as_bytes()[*s as usize] as char).collect();
+        (symbols, string.classes.iter().map(u32::to_string).collect())
+    }
+
+    fn made(task: Task, length: u64, index: u64) -> (String, String) {
+        read(task, &string(task, length, &mut Source::new(Part::Training, index)))
+    }
+
+    #[test]
+    fn languages_of_one_string_a_length_are_labelled_as_tabled() {
+        assert_eq!(made(Task::AaStar, 4, 0), ("aaaa".into(), "0101".into()));
+        assert_eq!(made(Task::AbabStar, 8, 0), ("abababab".into(), "00010001".into()));
+        assert_eq!(made(Task::AnBn, 6, 0), ("aaabbb".into(), "000112".into()));
+        assert_eq!(made(Task::AnBnCn, 6, 0), ("aabbcc".into(), "001223".into()));
+        assert_eq!(made(Task::AnBn, 2, 0), ("ab".into(), "02".into()));
+    }
+
+    #[test]
+    fn parity_counts_ones_and_ends_even() {
+        for index in 0..50 {
+            let (bits, classes) = made(Task::Parity, 1 + index % 20, index);
+            let even = |i: usize| bits[..=i].matches('1').count() % 2 == 0;
+            let expected: String = (0..bits.len()).map(|i| if even(i) { '1' } else { '0' }).collect();
+            assert_eq!(classes, expected, "{bits}");
+            assert!(classes.ends_with('1'));
+        }
+    }
+
+    #[test]
+    fn brackets_are_balanced_and_labelled_by_depth() {
+        for index in 0..200 {
+            let (text, classes) = made(Task::Dyck1, 2 + 2 * (index % 20), index);
+            let mut depth = 0_i32;
+            for (c, class) in text.chars().zip(classes.chars()) {
+                depth += if c == '(' { 1 } else { -1 };
+                assert!(depth >= 0, "{text}");
+                assert_eq!(class == '1', depth > 0, "{text} {classes}");
+            }
+            assert_eq!(depth, 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_two_is_balanced() {
+        for index in 0..200 {
+            let (text, classes) = made(Task::Shuffle2, 2 + 2 * (index % 20), index);
+            let mut depths = [0_i32; 2];
+            for (c, class) in text.chars().zip(classes.bytes()) {
+                let kind = usize::from("[]".contains(c));
+                depths[kind] += if "([".contains(c) { 1 } else { -1 };
+                assert!(depths.iter().all(|d| *d >= 0), "{text}");
+                assert_eq!(i32::from(class - b'0'), i32::from(depths[0] > 0) + 2 * i32::from(depths[1] > 0), "{text} {classes}");
+            }
+            assert_eq!(depths, [0, 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reset_forgets_what_was_open() {
+        for index in 0..200 {
+            let (text, classes) = made(Task::ResetDyck1, 3 + index % 30, index);
+            assert_eq!(text.len() as u64, 3 + index % 30);
+            assert_eq!(text.matches('1').count(), 1, "{text}");
+            let mut depth = 0_i32;
+            for (c, class) in text.chars().zip(classes.chars()) {
+                depth = match c {
+                    '1' => 0,
+                    '(' => depth + 1,
+                    _ => depth - 1,
+                };
+                assert!(depth >= 0, "{text}");
+                assert_eq!(class == '1', depth > 0, "{text} {classes}");
+            }
+            assert_eq!(depth, 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn balanced_strings_are_equally_likely() {
+        let mut counts = std::collections::BTreeMap::new();
+        for index in 0..5000 {
+            *counts.entry(made(Task::Dyck1, 6, index).0).or_insert(0) += 1;
+        }
+        assert_eq!(counts.len(), 5);
+        assert!(counts.values().all(|n| (850..1150).contains(n)), "{counts:?}");
+    }
+
+    #[test]
+    fn parts_have_their_lengths_and_held_out_ones_no_repeats_of_single_strings() {
+        let strings = Generated { task: Task::AnBnCn, length: [2, 30], longer: [31, 60], far: [90, 96], examples: 100, held_out: 50 };
+        let set = dataset(&strings);
+        let contexts = |p: Part| super::super::contexts(set.split(p));
+        assert_eq!(PARTS.map(contexts), [100, 10, 3, 10]);
+        assert_eq!(PARTS.map(|p| set.split(p).context), [30, 30, 96, 60]);
+        assert_eq!(dataset(&strings).fingerprint, set.fingerprint);
+        let other = Generated { examples: 101, ..strings };
+        assert_ne!(dataset(&other).fingerprint, set.fingerprint);
+    }
+}
