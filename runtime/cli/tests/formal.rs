@@ -29,7 +29,7 @@ fn a_run_ends_when_what_it_goes_on_until_holds_and_stays_ended() {
     let train = [&["train", "easy.arch", "--of", "formal_elstm_run", "--json"][..], &set].concat();
     let ended = json(&ogive(folder.path(), &train));
     let step = ended["step"].as_u64().expect("a step");
-    assert!(step < 3000 && step % 50 == 0, "{ended}");
+    assert!(step < 3000 && step.is_multiple_of(50), "{ended}");
     for part in ["validation", "longer"] {
         assert_eq!(ended["measured"][format!("{part}.sequence_accuracy")], 1.0, "{ended}");
     }
