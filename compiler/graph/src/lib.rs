@@ -35,6 +35,7 @@ pub mod sample;
 pub mod schedule;
 pub mod shape;
 pub mod simplify;
+pub mod stream;
 pub mod text;
 pub mod verify;
 

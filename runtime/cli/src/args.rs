@@ -278,6 +278,9 @@ pub(crate) struct Generate {
     /// Seed of the draws.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Compute each token from the whole context window, without what earlier positions left behind.
+    #[arg(long)]
+    pub(crate) window: bool,
     /// latest, best, or a step.
     #[arg(long, default_value = "latest")]
     pub(crate) checkpoint: String,

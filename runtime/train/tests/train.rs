@@ -214,7 +214,7 @@ fn text_is_generated_from_what_was_learned() -> Check {
     let mut lowered = common::bigram(1, trainer.problem.data.vocab, 6, false);
     common::give_logits(&mut lowered.graph);
     let mut store = trainer.store().clone();
-    let mut generator = Generator::new(&lowered.graph, "logits", &Interpreter, &options().exec)?;
+    let mut generator = Generator::new(&lowered.graph, "tokens", "logits", &Interpreter, &options().exec)?;
     let prompt = tokenizer.encode("the cat sat on the m")?;
     let greedy = Sampling { temperature: 0.0, top_k: None, top_p: None, seed: 1 };
     // The most likely letter after m is a, and after a is t.

@@ -4,9 +4,8 @@ use crate::args::Generate;
 use crate::exit::Exit;
 use crate::experiments::Asked;
 use crate::{backends, checkpoints, load, output};
-use ogive_graph::pipeline;
 use ogive_lang::{Settings, elaborate, lower};
-use ogive_train::generate::{Generator, Sampling};
+use ogive_train::generate::{Generator, Sampling, Way};
 use std::io::Write;
 
 pub(crate) fn run(args: &Generate) -> Result<(), Exit> {
@@ -21,17 +20,19 @@ pub(crate) fn run(args: &Generate) -> Result<(), Exit> {
     let lowered = lower::program(&experiment.program, &options);
     let from = checkpoints::find(&args.run, &args.checkpoint)?;
     let mut store = checkpoints::parameters(&from, &lowered.params)?;
-    let (graph, _) = pipeline::run(&lowered.graph, pipeline::FORWARD, false).map_err(|f| {
-        output::error(f.to_string());
-        Exit::Fault
-    })?;
-    let name = experiment.program.root().outputs.first().map_or("logits", |o| o.name.as_str());
+    let root = experiment.program.root();
+    let name = root.outputs.first().map_or("logits", |o| o.name.as_str());
+    let input = root.inputs.first().map_or(ogive_train::data::INPUT, |i| i.name.as_str());
     let backend = backends::backend(&args.device);
     let fail = |e: ogive_train::generate::GenerateError| {
         output::error(e.to_string());
         Exit::Data
     };
-    let mut generator = Generator::new(&graph, name, backend.as_ref(), &backends::options(&args.device)).map_err(fail)?;
+    let mut generator = Generator::new(&lowered.graph, input, name, backend.as_ref(), &backends::options(&args.device)).map_err(fail)?;
+    if args.window {
+        generator.use_window();
+    }
+    output::detail(way(&generator));
     let prompt = tokenizer.encode(&args.prompt).map_err(|e| {
         output::error(e.to_string());
         Exit::Data
@@ -69,5 +70,15 @@ fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
+    }
+}
+
+/// How tokens come about, in words.
+fn way(generator: &Generator<'_>) -> String {
+    match (generator.way(), &generator.obstacle) {
+        (Way::Recurrent, _) => "position by position, from states of constant size".to_owned(),
+        (Way::Tables, _) => "position by position, with tables of keys and values; beyond the context from the whole window".to_owned(),
+        (Way::Window, Some(o)) => format!("each token from the whole window: line {} of the spec has {}", o.origin.line, o.what),
+        (Way::Window, None) => "each token from the whole window".to_owned(),
     }
 }
