@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Train(Train),
     /// Go on with a training run from its last checkpoint.
     Resume(Resume),
+    /// Write a page from the finished points of sweeps: a table and a plot of each.
+    Report(Report),
     /// Evaluate a run's checkpoint.
     Eval(Eval),
     /// Continue a text with a trained model.
@@ -225,9 +227,26 @@ pub(crate) struct Train {
     /// Folder of the run. Default: runs/EXPERIMENT, with a number where that exists.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Run every point of the experiment's sweep and print a table.
+    /// Run every point of the experiment's sweep and print a table. With --out, points that were finished there are kept.
     #[arg(long)]
     pub(crate) sweep: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Report {
+    /// Folders of sweeps, in the order of the page.
+    #[arg(required = true)]
+    pub(crate) sweeps: Vec<PathBuf>,
+    /// The page; plots are written beside it. Default: the page on stdout, without plots.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// A text that the page begins with, in Markdown. Default: a heading.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preface: Option<PathBuf>,
+    /// Metrics to show, such as validation.bits_per_byte; the first is plotted. Repeatable. Default: what was declared, else bits per
+    /// byte, else the loss, on validation.
+    #[arg(long, value_name = "PART.NAME")]
+    pub(crate) metric: Vec<String>,
 }
 
 #[derive(ClapArgs, Debug)]

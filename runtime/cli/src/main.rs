@@ -9,6 +9,7 @@ mod exit;
 mod experiments;
 mod load;
 mod output;
+mod report;
 mod watch;
 mod which;
 

@@ -26,16 +26,16 @@ fn a_run_ends_when_what_it_goes_on_until_holds_and_stays_ended() {
     assert_ne!(text, easy);
     std::fs::write(folder.path().join("easy.arch"), easy).expect("writable");
     let set = ["--set", "language=dyck_1", "--set", "examples=64", "--set", "held_out=32", "--set", "lr=0.02"];
-    let train = [&["train", "easy.arch", "--of", "formal_elstm_run", "--json"][..], &set].concat();
+    let train = [&["train", "easy.arch", "--of", "recurrent", "--json"][..], &set].concat();
     let ended = json(&ogive(folder.path(), &train));
     let step = ended["step"].as_u64().expect("a step");
     assert!(step < 3000 && step.is_multiple_of(50), "{ended}");
     for part in ["validation", "longer"] {
         assert_eq!(ended["measured"][format!("{part}.sequence_accuracy")], 1.0, "{ended}");
     }
-    let again = json(&ogive(folder.path(), &["resume", "runs/formal_elstm_run", "--json"]));
+    let again = json(&ogive(folder.path(), &["resume", "runs/recurrent", "--json"]));
     assert_eq!(again["step"].as_u64(), Some(step), "{again}");
-    let far = json(&ogive(folder.path(), &["eval", "runs/formal_elstm_run", "--split", "test", "--json"]));
+    let far = json(&ogive(folder.path(), &["eval", "runs/recurrent", "--split", "test", "--json"]));
     assert_eq!(far["measured"]["sequence_accuracy"], 1.0, "{far}");
 }
 
@@ -45,11 +45,11 @@ fn strings_of_every_language_are_described_and_trained_on() {
     for language in ["parity", "aa_star", "abab_star", "a_n_b_n", "a_n_b_n_c_n", "shuffle_2", "dyck_1", "reset_dyck_1"] {
         let set = format!("language={language}");
         let spec = spec();
-        let data = json(&ogive(folder.path(), &["data", &spec, "--of", "formal", "--set", &set, "--json"]));
+        let data = json(&ogive(folder.path(), &["data", &spec, "--of", "fast_weights", "--set", &set, "--json"]));
         assert_eq!(data["source"], format!("generated({language})"));
         assert_eq!(data["splits"]["training"]["contexts"], 10_000, "{data}");
         let few = ["--set", "steps=1", "--set", "examples=8", "--set", "held_out=2", "--set", "batch=2"];
-        let train = [&["train", &spec, "--of", "formal", "--set", &set, "--json"][..], &few].concat();
+        let train = [&["train", &spec, "--of", "fast_weights", "--set", &set, "--json"][..], &few].concat();
         let ended = json(&ogive(folder.path(), &train));
         assert_eq!(ended["step"], 1, "{ended}");
         assert!(ended["measured"]["longer.loss"].as_f64().is_some_and(f64::is_finite), "{ended}");

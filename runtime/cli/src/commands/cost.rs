@@ -74,6 +74,13 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
     Ok(())
 }
 
+/// Multiply-accumulates of the forward pass of an experiment for one token.
+pub(crate) fn macs_per_token(spec: &Spec, name: &str, set: &[(String, String)], vocab: u64) -> Option<u64> {
+    let settings = Settings { set: set.to_vec(), dims: [("vocab".to_owned(), vocab)].into(), training: false };
+    let costed = costed(spec, &Subject::Experiment(name.to_owned()), &settings).ok()??;
+    u64::try_from(costed.macs / u128::from(costed.tokens.max(1))).ok()
+}
+
 /// `None` where a dim has no size.
 fn costed(spec: &Spec, subject: &Subject, settings: &Settings) -> Result<Option<Costed>, Exit> {
     if let Subject::Block(name) = subject {

@@ -10,9 +10,11 @@ mod explain;
 mod fmt;
 mod generate;
 mod graph;
+mod report;
 mod resume;
 mod run;
 mod snap;
+mod sweep;
 mod train;
 
 use crate::args::{Args, Command};
@@ -32,6 +34,7 @@ pub(crate) fn run(args: &Args) -> Exit {
         Command::Eval(a) => eval::run(a),
         Command::Generate(a) => generate::run(a),
         Command::Bench(a) => bench::run(a),
+        Command::Report(a) => report::run(a),
         Command::Snap(a) => snap::run(a),
         Command::Data(a) => data::run(a),
         Command::Completions { shell } => completions::run(*shell),

@@ -1,12 +1,12 @@
 //! `ogive train`: an experiment, or every point of its sweep.
 
+use super::sweep;
 use crate::args::Train;
 use crate::exit::Exit;
 use crate::experiments::{self, Asked, failed};
 use crate::watch::Watch;
 use crate::{backends, load, output, which};
-use ogive_lang::elaborate;
-use ogive_lang::hir::experiment::{Corpus, Point};
+use ogive_lang::hir::experiment::Corpus;
 use ogive_train::data::{Dataset, Roots, reference, webster};
 use ogive_train::run::{End, Finished, RunError, RunFolder, RunOptions, Trainer};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Train) -> Result<(), Exit> {
     let asked = Asked { spec, name, set, roots };
     let folder = args.out.clone().unwrap_or_else(|| free_folder(&asked.name));
     if args.sweep {
-        return sweep(args, &asked, &folder);
+        return sweep::run(args, &asked, &folder);
     }
     let stop = interrupt();
     let (experiment, data) = asked.load(None)?;
@@ -58,7 +58,7 @@ pub(crate) fn interrupt() -> &'static AtomicBool {
     &STOP
 }
 
-fn one(
+pub(crate) fn one(
     args: &Train,
     asked: &Asked,
     experiment: &ogive_lang::hir::Experiment,
@@ -134,51 +134,4 @@ pub(crate) fn end(finished: &Finished, folder: &Path, text: bool) -> Result<(), 
         });
     }
     if finished.claims.iter().all(|c| c.holds) { Ok(()) } else { Err(Exit::Spec) }
-}
-
-fn sweep(args: &Train, asked: &Asked, folder: &Path) -> Result<(), Exit> {
-    let settings = ogive_lang::Settings { set: asked.set.clone(), dims: [("vocab".to_owned(), 256)].into(), training: true };
-    let points: Vec<Point> = load::clean(elaborate::sweep(&asked.spec, &asked.name, &settings), &asked.spec.sources)?;
-    if points.is_empty() {
-        output::error(format!("no sweep of `{}` in this spec; write: sweep {} {{ seed in [1, 2, 3] }}", asked.name, asked.name));
-        return Err(Exit::Usage);
-    }
-    let stop = interrupt();
-    // Every point is elaborated before any is trained: a wrong one stops here.
-    let mut ready = Vec::new();
-    for point in &points {
-        let mut at = asked.clone();
-        at.set.extend(point.set.iter().cloned());
-        let (experiment, data) = at.load(None)?;
-        let parameters = experiment.program.parameters();
-        output::note(format!("{}: {} parameters", shown(point), parameters.map_or_else(|| "unknown".into(), output::thousands)));
-        ready.push((at, experiment, data, parameters));
-    }
-    let mut ready = ready.into_iter();
-    let mut interrupted = false;
-    let rows = ogive_train::sweep::run(points, &mut |i, point| {
-        let Some((at, experiment, data, parameters)) = ready.next() else {
-            return (None, Err(RunError::Lowering("a point was lost".to_owned())));
-        };
-        output::note(format!("\npoint {}: {}", i + 1, shown(point)));
-        let result = one(args, &at, &experiment, data, &folder.join(format!("point-{}", i + 1)), stop);
-        interrupted |= matches!(&result, Ok(f) if f.end == End::Interrupted);
-        (parameters, result)
-    });
-    let (head, body) = ogive_train::sweep::table(&rows);
-    output::result(output::table(&std::iter::once(head).chain(body).collect::<Vec<_>>()));
-    if interrupted {
-        return Err(Exit::Interrupted);
-    }
-    for row in &rows {
-        if let Err(error) = &row.result {
-            return Err(failed(error));
-        }
-    }
-    let hold = rows.iter().all(|r| matches!(&r.result, Ok(f) if f.claims.iter().all(|c| c.holds)));
-    if hold { Ok(()) } else { Err(Exit::Spec) }
-}
-
-fn shown(point: &Point) -> String {
-    point.set.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ")
 }

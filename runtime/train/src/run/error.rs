@@ -118,7 +118,7 @@ impl RunError {
         }
     }
 
-    pub(super) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
         let path = path.to_owned();
         move |why| RunError::Write { path, why }
     }

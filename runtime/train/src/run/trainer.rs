@@ -54,6 +54,8 @@ pub struct Finished {
     pub reached: bool,
     /// Seconds of steps and evaluations.
     pub seconds: f64,
+    /// Bytes that graphs and store need.
+    pub memory: u64,
 }
 
 /// A run in progress.
@@ -361,6 +363,7 @@ impl<'a> Trainer<'a> {
             best: self.state.best,
             reached: self.state.reached,
             seconds: self.state.seconds,
+            memory: self.memory,
         }
     }
 

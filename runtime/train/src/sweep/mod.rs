@@ -1,5 +1,9 @@
 //! Sweeps: the points of a sweep one after the other, and a table of what they came to.
 
+mod record;
+
+pub use record::{Group, Record, SEED, Sweep, measured, median_step, spread};
+
 use crate::data::Part;
 use crate::run::{End, Finished, RunError};
 use ogive_lang::hir::experiment::Point;
@@ -72,7 +76,17 @@ mod tests {
     fn finished(end: End, loss: f64) -> Finished {
         let evaluation = Evaluation { values: vec![("loss".into(), loss)], contexts: 1 };
         let evaluations = BTreeMap::from([(Part::Validation, evaluation)]);
-        Finished { end, step: 7, checkpoint: "c".into(), evaluations, claims: Vec::new(), best: None, reached: false, seconds: 1.0 }
+        Finished {
+            end,
+            step: 7,
+            checkpoint: "c".into(),
+            evaluations,
+            claims: Vec::new(),
+            best: None,
+            reached: false,
+            seconds: 1.0,
+            memory: 1,
+        }
     }
 
     fn points(n: usize) -> Vec<Point> {

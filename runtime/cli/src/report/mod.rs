@@ -1,0 +1,4 @@
+//! Pages of results.
+
+pub(crate) mod page;
+pub(crate) mod plot;
