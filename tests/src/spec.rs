@@ -87,6 +87,6 @@ pub fn fences<'t>(page: &'t str, kind: &str) -> Vec<&'t str> {
 
 /// Codes that no spec alone can show: of files that are no specs, of the machine.
 pub fn without_spec(code: &str) -> bool {
-    const CODES: &[&str] = &["arch::syntax::too_large", "arch::syntax::not_text"];
+    const CODES: &[&str] = &["arch::syntax::too_large", "arch::syntax::not_text", "arch::set::no_effect", "arch::set::no_solution"];
     CODES.contains(&code) || code.starts_with("arch::device::")
 }

@@ -126,6 +126,8 @@ codes! {
     set {
         UNKNOWN_KEY = "unknown_key", "a key of `--set` that names no constant, dim or setting";
         TYPE = "type", "a value of `--set` that does not fit its key";
+        NO_EFFECT = "no_effect", "a key to vary that does not change what is to be matched";
+        NO_SOLUTION = "no_solution", "no value of the key to vary reaches what is to be matched";
     }
     /// Gradients.
     grad {

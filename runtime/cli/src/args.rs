@@ -176,6 +176,23 @@ pub(crate) struct Cost {
     /// Print the instance tree with parameters by instance.
     #[arg(long)]
     pub(crate) tree: bool,
+    /// Make the second of two specs equal to the first in this, by the size that --vary names. FILE:NAME picks a model of a file.
+    #[arg(long = "match", value_enum, requires = "vary", value_name = "WHAT")]
+    pub(crate) matched: Option<Matched>,
+    /// The dim or constant of the second spec to solve for.
+    #[arg(long, value_name = "KEY", requires = "matched")]
+    pub(crate) vary: Option<String>,
+}
+
+/// What two specs are made equal in.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Matched {
+    /// Number of parameters.
+    Params,
+    /// Multiply-accumulates of the forward pass for one token.
+    Macs,
+    /// Peak bytes: of a training step for experiments, of a forward pass of one example for models.
+    Memory,
 }
 
 #[derive(ClapArgs, Debug)]

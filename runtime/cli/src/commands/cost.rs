@@ -2,9 +2,10 @@
 
 use super::graph::failed;
 use crate::args::Cost;
+use crate::args::Matched;
 use crate::exit::Exit;
 use crate::{load, output, which};
-use ogive::stages::{self, Elaborated, Subject};
+use ogive::stages::{self, Elaborated, StageError, Subject};
 use ogive_graph::cost::{self, Counting};
 use ogive_graph::formula::Formula;
 use ogive_graph::{AxisId, Graph};
@@ -41,6 +42,9 @@ impl Memory {
 }
 
 pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
+    if let (Some(what), Some(vary)) = (args.matched, &args.vary) {
+        return super::equal::run(args, what, vary);
+    }
     let mut all = Vec::new();
     for path in load::spec_files(&args.specs)? {
         let spec = load::load_clean(&path, &args.overrides)?;
@@ -81,6 +85,23 @@ pub(crate) fn macs_per_token(spec: &Spec, name: &str, set: &[(String, String)], 
     u64::try_from(costed.macs / u128::from(costed.tokens.max(1))).ok()
 }
 
+/// One number of a subject; `None` where it has no such with these settings.
+pub(crate) fn measure(spec: &Spec, subject: &Subject, settings: &Settings, what: Matched) -> Result<u128, StageError> {
+    let elaborated = stages::elaborated(spec, subject, settings)?;
+    let lowered = elaborated.lower()?;
+    let parameters = lowered.params.iter().fold(0u64, |n, p| n.saturating_add(p.elements()));
+    if what == Matched::Params {
+        return Ok(u128::from(parameters));
+    }
+    let forward = stages::final_graph(&elaborated, false)?;
+    if what == Matched::Memory {
+        return memory(&elaborated, &forward, parameters).map(|m| u128::from(m.peak()));
+    }
+    let positions = positions(&lowered.graph, elaborated.program());
+    let tokens = positions.iter().fold(1u64, |n, a| n.saturating_mul(lowered.graph.size(*a)));
+    Ok(cost::cost(&forward, &Counting::of(&forward)).total.macs.number / u128::from(tokens.max(1)))
+}
+
 /// `None` where a dim has no size.
 fn costed(spec: &Spec, subject: &Subject, settings: &Settings) -> Result<Option<Costed>, Exit> {
     if let Subject::Block(name) = subject {
@@ -118,7 +139,7 @@ fn costed(spec: &Spec, subject: &Subject, settings: &Settings) -> Result<Option<
         macs: total.number,
         tokens,
         mac_formula,
-        memory: memory(&elaborated, &forward, parameters, spec)?,
+        memory: memory(&elaborated, &forward, parameters).map_err(|e| failed(e, spec))?,
         tree: ogive_lang::hir::text::print(program),
     }))
 }
@@ -139,15 +160,15 @@ fn positions(graph: &Graph, program: &Program) -> Vec<AxisId> {
     batch.into_iter().chain(seq.map(|s| s.1)).collect()
 }
 
-fn memory(elaborated: &Elaborated, forward: &Graph, parameters: u64, spec: &Spec) -> Result<Memory, Exit> {
+fn memory(elaborated: &Elaborated, forward: &Graph, parameters: u64) -> Result<Memory, StageError> {
     let (graph, optimizer) = match elaborated {
         Elaborated::Program(_) => (forward.clone(), None),
         Elaborated::Experiment(_) => {
-            let graph = stages::final_graph(elaborated, true).map_err(|e| failed(e, spec))?;
+            let graph = stages::final_graph(elaborated, true)?;
             (graph, Some(0))
         }
     };
-    let plan = ogive_jit::plan(&graph).map_err(crate::backends::failed)?;
+    let plan = ogive_jit::plan(&graph).map_err(|e| StageError::Other(e.to_string()))?;
     let store: u64 = plan.params.iter().map(ogive_graph::plan::PortInfo::bytes).sum();
     let ports = plan.inputs.iter().chain(&plan.outputs).map(ogive_graph::plan::PortInfo::bytes).sum();
     let parameters = 4 * parameters;

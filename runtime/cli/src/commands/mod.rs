@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod cost;
 mod data;
+mod equal;
 mod eval;
 mod explain;
 mod fmt;

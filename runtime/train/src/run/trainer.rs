@@ -329,6 +329,9 @@ impl<'a> Trainer<'a> {
             if self.reached(&evaluations) {
                 self.state.reached = true;
                 observer.on(&Event::Reached { step: report.step, seconds: self.state.seconds });
+            }
+            if self.spent() {
+                // The time of an evaluation can be what ends the budget.
                 let mut rest = self.parts_at_end();
                 rest.retain(|part| !evaluations.contains_key(part));
                 evaluations.extend(self.measure(rest, &mut row, observer)?);

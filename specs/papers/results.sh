@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Trains the sweeps behind a page of results and writes the page. Points that were finished before are kept.
+#   specs/papers/results.sh formal-languages [FOLDER]
+# OGIVE names the program; by default it is built from this tree.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+page=${1:?which page: formal-languages}
+runs=${2:-runs/$page}
+ogive() { if [ -n "${OGIVE:-}" ]; then "$OGIVE" "$@"; else cargo run --release --quiet -- "$@"; fi; }
+# A claim that does not hold is a result too (exit code 1).
+sweep() { ogive train "$1" --of "$2" --sweep --out "$runs/$2" || [ $? -eq 1 ]; }
+case $page in
+  formal-languages)
+    spec=specs/papers/fast_weights/formal_languages.arch
+    sweep $spec fast_weights
+    sweep $spec recurrent
+    ogive report "$runs/fast_weights" "$runs/recurrent" --preface specs/papers/fast_weights/formal_languages.md \
+      --metric longer.sequence_accuracy --metric validation.sequence_accuracy --metric test.sequence_accuracy -o "docs/results/$page.md"
+    ;;
+  *) echo "there is no page $page" >&2; exit 2 ;;
+esac
