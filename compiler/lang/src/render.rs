@@ -40,17 +40,19 @@ pub fn diagnostic(diagnostic: &Diagnostic, sources: &Sources, style: Style) -> S
     }
 }
 
-/// The first place in another file than the primary one.
+/// The places in the first other file than the primary one's.
 fn elsewhere(diagnostic: &Diagnostic, sources: &Sources) -> Option<Elsewhere> {
     let file = diagnostic.labels.first()?.span.file;
     let label = diagnostic.labels.iter().find(|l| l.span.file != file)?;
     let source = sources.files.get(label.span.file.0 as usize)?;
-    let alone = Diagnostic { labels: vec![label.clone()], ..diagnostic.clone() };
+    let there: Vec<_> = diagnostic.labels.iter().filter(|l| l.span.file == label.span.file).cloned().collect();
+    let places =
+        there.iter().map(|l| (l.text.clone(), (l.span.start as usize, l.span.end.saturating_sub(l.span.start) as usize))).collect();
+    let alone = Diagnostic { labels: there, ..diagnostic.clone() };
     drawable(&alone, &source.text).then(|| Elsewhere {
         name: source.name.to_string(),
         source: NamedSource::new(&source.name, source.text.to_string()),
-        span: (label.span.start as usize, label.span.end.saturating_sub(label.span.start) as usize),
-        text: label.text.clone(),
+        places,
     })
 }
 
@@ -96,13 +98,13 @@ struct Drawn<'a> {
     elsewhere: Option<Elsewhere>,
 }
 
-/// A place in another file.
+/// Places in another file.
 #[derive(Debug)]
 struct Elsewhere {
     name: String,
     source: NamedSource<String>,
-    span: (usize, usize),
-    text: String,
+    /// Texts with start and length; the first is the primary one.
+    places: Vec<(String, (usize, usize))>,
 }
 
 impl std::fmt::Display for Elsewhere {
@@ -123,7 +125,10 @@ impl Report for Elsewhere {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(Some(self.text.clone()), self.span))))
+        Some(Box::new(self.places.iter().enumerate().map(|(i, (text, span))| {
+            let text = Some(text.clone());
+            if i == 0 { LabeledSpan::new_primary_with_span(text, *span) } else { LabeledSpan::new_with_span(text, *span) }
+        })))
     }
 }
 

@@ -118,7 +118,7 @@ impl<'a> Eval<'_, 'a> {
             }
         }
         match self.constant(value) {
-            Val::Const(c) => self.size_from(&c, value.span, &format!("dim `{}`", label.name)).map(Given::Size),
+            Val::Const(c) => self.size_from(&c, value.span, &format!("dim `{}`", label.name), Some(value)).map(Given::Size),
             _ => None,
         }
     }

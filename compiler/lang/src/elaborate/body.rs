@@ -196,7 +196,8 @@ impl<'a> Eval<'_, 'a> {
     }
 
     /// A whole number as a size; reported otherwise. `None` for what was reported, `Some(None)` for what only a caller knows.
-    pub(crate) fn size_from(&mut self, value: &Const, span: Span, what: &str) -> Option<Option<u64>> {
+    /// `expr` is what it was computed from: errors show what fixes it.
+    pub(crate) fn size_from(&mut self, value: &Const, span: Span, what: &str, expr: Option<&Expr>) -> Option<Option<u64>> {
         let x = match value {
             Const::Unknown => return Some(None),
             Const::Number(x) => *x,
@@ -213,17 +214,27 @@ impl<'a> Eval<'_, 'a> {
             let message = format!("{what} is `{text}` = {x}, which is not a whole number");
             let lower = x.floor().max(1.0);
             let help = format!("choose sizes that divide, or round: `floor({text})` is {lower}");
-            self.cx.report(Diagnostic::error(codes::shape::INDIVISIBLE, message, span, "not a whole number").help(help));
+            let error = Diagnostic::error(codes::shape::INDIVISIBLE, message, span, "not a whole number").help(help);
+            self.report_size(error, expr);
             return None;
         }
         if !(1.0..=max).contains(&x) {
             let message = format!("{what} is {x}; sizes lie between 1 and 2^40");
             let help = "a size is a whole number from 1 to 1099511627776: change this one, as in `64`";
-            self.cx.report(Diagnostic::error(codes::shape::SIZE_RANGE, message, span, "out of range").help(help));
+            let error = Diagnostic::error(codes::shape::SIZE_RANGE, message, span, "out of range").help(help);
+            self.report_size(error, expr);
             return None;
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number in range")]
         Some(Some(x as u64))
+    }
+
+    fn report_size(&mut self, error: Diagnostic, expr: Option<&Expr>) {
+        let error = match expr {
+            Some(expr) => self.fixed_by(error, expr),
+            None => error,
+        };
+        self.cx.report(error);
     }
 
     /// A dim by name; reported where nothing declares it.

@@ -104,7 +104,8 @@ impl<'a> Eval<'_, 'a> {
             Val::Const(Const::Unknown) => None,
             Val::Const(other) => {
                 let message = format!("`{word}` repeats a whole number of times from 1, not {}", other.describe());
-                let error = Diagnostic::error(codes::repeat::COUNT, message, times.span, "not a count").label(call.span, "repeated");
+                let error = Diagnostic::error(codes::repeat::COUNT, message, times.span, "not a count");
+                let error = self.fixed_by(error, times).label(call.span, "repeated");
                 self.cx.report(error.help(format!("write a count: `{word} 4 of {}(...)`", call.callee.name)));
                 self.arguments_alone(&call.args, None);
                 return Val::Error;

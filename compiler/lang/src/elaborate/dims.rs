@@ -18,7 +18,7 @@ impl<'a> Eval<'_, 'a> {
             self.body.unknown.insert(format!("dim {name}"));
             return None;
         };
-        let Some(size) = self.size_from(&value, default.span, &format!("dim `{name}`")) else {
+        let Some(size) = self.size_from(&value, default.span, &format!("dim `{name}`"), Some(default)) else {
             self.body.unknown.insert(format!("dim {name}"));
             return None;
         };
@@ -112,7 +112,7 @@ impl<'a> Eval<'_, 'a> {
                     let (Val::Const(a), Val::Const(b)) = (self.constant(start), self.constant(end)) else { return None };
                     let size = match (a, b) {
                         (Const::Number(a), Const::Number(b)) => {
-                            self.size_from(&Const::Number(b - a), start.span.to(end.span), &format!("dim `{name}`"))
+                            self.size_from(&Const::Number(b - a), start.span.to(end.span), &format!("dim `{name}`"), Some(end))
                         }
                         _ => Some(None),
                     };
@@ -184,6 +184,7 @@ impl<'a> Eval<'_, 'a> {
             (Some(n), Some(p)) if n % p != 0 => {
                 let message = format!("`{}` has size {n}, which {p} does not divide", from.name);
                 let error = Diagnostic::error(codes::shape::INDIVISIBLE, message, this.span, "not a whole number");
+                let error = error.label(self.cx.axes[whole.index()].span, format!("`{}` is {n}", from.name));
                 self.cx.report(error.help(format!("choose sizes whose product is {n}")));
                 self.body.unknown.insert(format!("dim {}", this.name));
                 return None;

@@ -16,6 +16,7 @@ mod equations;
 mod experiment;
 mod expr;
 mod finish;
+mod fixed;
 mod index;
 mod items;
 mod lift;

@@ -303,7 +303,7 @@ impl<'a> Reader<'_, 'a> {
                     fine = false;
                     continue;
                 };
-                match self.eval().size_from(&value, arg.value.span, &format!("dim `{}`", label.name)) {
+                match self.eval().size_from(&value, arg.value.span, &format!("dim `{}`", label.name), Some(&arg.value)) {
                     Some(Some(size)) if !preset.dims.iter().any(|(n, _)| *n == label.name) => preset.dims.push((label.name.clone(), size)),
                     Some(_) => {}
                     None => fine = false,
