@@ -61,7 +61,7 @@ pub enum Op {
     /// axes `keep`, and sums, in ascending order of position, over all other axes of the updates.
     ScatterAdd { axis: AxisId, keep: Vec<AxisId> },
     /// i32 positions of the largest elements, as many as `into` has, listed in ascending order: a set. Ties go to the lowest position;
-    /// NaN ranks below everything. Positions along several axes are row-major in `over`. Either one input that has all of `over`, or one
+    /// NaN ranks above everything. Positions along several axes are row-major in `over`. Either one input that has all of `over`, or one
     /// for each, input i having `over[i]` and no other of them: what is ranked is then their sum, rounded from left to right, which is
     /// never formed. Result: axes of the inputs less `over`, and `into`.
     TopK { over: Vec<AxisId>, into: AxisId },

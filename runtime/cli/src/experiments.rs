@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use crate::{load, output};
 use ogive_lang::hir::Experiment;
 use ogive_lang::hir::experiment::{Corpus, Tokenizer as TokenizerWord};
-use ogive_lang::{Settings, Spec, elaborate, lower};
+use ogive_lang::{Diagnostic, Diagnostics, FileId, Settings, Span, Spec, elaborate, lower};
 use ogive_train::data::{DataSpec, Dataset, Roots, Source, Tokenizer, TokenizerSpec, Width};
 use ogive_train::problem::Problem;
 use ogive_train::run::folder::{self, StoredFiles};
@@ -135,6 +135,24 @@ fn data_spec(experiment: &Experiment) -> DataSpec {
         TokenizerWord::File(path) => TokenizerSpec::File(path.into()),
     };
     DataSpec { source, tokenizer, context: data.context, split: data.split }
+}
+
+/// Prints why a run cannot go on; a number that is none is underlined in the spec.
+pub(crate) fn failed_in(error: &RunError, spec: &Spec) -> Exit {
+    if let RunError::NonFinite { place: Some(place), .. } = error
+        && place.origin.line > 0
+        && let Some(file) = spec.sources.files.iter().position(|f| f.name == place.origin.file)
+    {
+        let (start, end) = place.origin.span;
+        let span = Span { file: FileId(u32::try_from(file).unwrap_or(0)), start, end };
+        let mut diagnostic = Diagnostic::error(error.code(), error.to_string(), span, "comes from here");
+        diagnostic.help = error.help().map(str::to_owned);
+        let mut found = Diagnostics::default();
+        found.push(diagnostic);
+        load::report(&mut found, &spec.sources);
+        return Exit::NonFinite;
+    }
+    failed(error)
 }
 
 /// Prints why a run cannot start or go on.

@@ -58,10 +58,10 @@ fn the_largest_are_listed_by_position_and_ties_go_to_the_lowest() {
 }
 
 #[test]
-fn nan_ranks_below_everything() {
+fn nan_ranks_above_everything() {
     let (nan, low) = (f64::NAN, f64::NEG_INFINITY);
-    assert_eq!(top(&[nan, low, nan, 1.0], 2), [1.0, 3.0]);
-    assert_eq!(top(&[nan, low, nan, 1.0], 3), [0.0, 1.0, 3.0]);
+    assert_eq!(top(&[nan, low, nan, 1.0], 2), [0.0, 2.0]);
+    assert_eq!(top(&[nan, low, nan, 1.0], 3), [0.0, 2.0, 3.0]);
     assert_eq!(top(&[nan, nan], 1), [0.0]);
 }
 
@@ -123,7 +123,7 @@ proptest! {
         for t in 0..2 {
             let rank = |p: usize| {
                 let sum = row[t * r + p / c] + column[t * c + p % c];
-                (!sum.is_nan(), sum, std::cmp::Reverse(p))
+                (sum.is_nan(), sum, std::cmp::Reverse(p))
             };
             let chosen: Vec<usize> = found[0][t * k as usize..(t + 1) * k as usize].iter().map(|&p| p as usize).collect();
             prop_assert!(chosen.windows(2).all(|w| w[0] < w[1]));

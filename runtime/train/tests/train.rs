@@ -159,7 +159,7 @@ fn a_loss_that_is_no_number_stops_the_run_before_it_spoils_the_weights() -> Chec
     let RunError::NonFinite { step, place, .. } = &error else { return Err(error.into()) };
     assert_eq!(error.exit_code(), 5);
     assert_eq!(trainer.steps_taken(), step - 1);
-    assert!(place.as_ref().is_some_and(|p| p.contains("the model")), "{place:?}");
+    assert!(place.as_ref().is_some_and(|p| p.text.contains("the model")), "{place:?}");
     for (name, values) in bits(&trainer) {
         assert!(values.iter().all(|&b| f32::from_bits(b).is_finite()), "{name}");
     }

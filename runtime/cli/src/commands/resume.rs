@@ -4,7 +4,7 @@ use super::train::{end, interrupt};
 use crate::args::Resume;
 use crate::backends;
 use crate::exit::Exit;
-use crate::experiments::{Asked, failed};
+use crate::experiments::{Asked, failed, failed_in};
 use crate::output;
 use crate::watch::Watch;
 use ogive_train::run::{RunFolder, RunOptions, Trainer, checkpoint};
@@ -23,6 +23,6 @@ pub(crate) fn run(args: &Resume) -> Result<(), Exit> {
     let backend = backends::backend(&args.device);
     let options = RunOptions { exec: backends::options(&args.device), evaluate_at_most: None };
     let mut trainer = Trainer::resume(problem, backend.as_ref(), options, folder, &from).map_err(|e| failed(&e))?;
-    let finished = trainer.run(&mut Watch::new(), interrupt()).map_err(|e| failed(&e))?;
+    let finished = trainer.run(&mut Watch::new(), interrupt()).map_err(|e| failed_in(&e, &asked.spec))?;
     end(&finished, &args.run, text)
 }

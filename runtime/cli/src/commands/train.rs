@@ -3,7 +3,7 @@
 use super::sweep;
 use crate::args::Train;
 use crate::exit::Exit;
-use crate::experiments::{self, Asked, failed};
+use crate::experiments::{self, Asked, failed_in};
 use crate::watch::Watch;
 use crate::{backends, load, output, which};
 use ogive_lang::hir::experiment::Corpus;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Train) -> Result<(), Exit> {
     let text = data.tokenizer.is_some();
     let compressed =
         reference_text(&experiment, &data).map(|t| std::thread::spawn(move || Some((reference::gzip(&t)?, reference::xz(&t)?))));
-    let finished = one(args, &asked, &experiment, data, &folder, stop).map_err(|e| failed(&e))?;
+    let finished = one(args, &asked, &experiment, data, &folder, stop).map_err(|e| failed_in(&e, &asked.spec))?;
     if let Some(Ok(Some((gzip, xz)))) = compressed.filter(|_| finished.end == End::Complete).map(std::thread::JoinHandle::join) {
         output::note(format!("for scale, bits per byte of the text: gzip -9 {gzip:.2}, xz -9 {xz:.2}"));
     }

@@ -11,6 +11,9 @@ mod number;
 mod reduce;
 mod region;
 mod route;
+mod watch;
+
+pub use watch::{Bad, first_bad};
 
 use crate::backend::{Backend, Bindings, Draw, ExecError, Executable, Memory, Options, Store};
 use crate::ports;
@@ -74,7 +77,7 @@ impl Executable for Program {
         let graph = &self.graph;
         let results: Vec<_> = graph.outputs.iter().map(|o| o.value).collect();
         let given = Given { graph, store, inputs };
-        let frame = region::Frame { table: &graph.axes, outside: &given, draw };
+        let frame = region::Frame { table: &graph.axes, outside: &given, draw, watch: None };
         let cells = region::run(&frame, &graph.region, &[], &results)?;
         let mut updates = Vec::new();
         for (output, cells) in graph.outputs.iter().zip(cells) {

@@ -1,6 +1,7 @@
 //! Evaluation of a region: one arm per operation.
 
 use super::array::{Cells, Named, fault};
+use super::watch::Watch;
 use super::{attend, index, map, reduce, route};
 use crate::backend::{Draw, ExecError};
 use crate::rng::Stream;
@@ -17,6 +18,8 @@ pub(super) struct Frame<'a> {
     pub(super) table: &'a [Axis],
     pub(super) outside: &'a dyn Outside,
     pub(super) draw: Draw,
+    /// Told of every node.
+    pub(super) watch: Option<&'a Watch<'a>>,
 }
 
 /// Result of a node.
@@ -27,12 +30,26 @@ enum Slot {
     Many(Vec<Cells>),
 }
 
+impl Slot {
+    fn cells(&self) -> &[Cells] {
+        match self {
+            Slot::Empty => &[],
+            Slot::One(cells) => std::slice::from_ref(cells),
+            Slot::Many(all) => all,
+        }
+    }
+}
+
 /// Runs a region; `results` come back in order.
 pub(super) fn run(frame: &Frame<'_>, region: &Region, arguments: &[Cells], results: &[Value]) -> Result<Vec<Cells>, ExecError> {
     let last = last_uses(region, results);
     let mut slots = vec![Slot::Empty; region.nodes.len()];
     for (i, node) in region.nodes.iter().enumerate() {
         let slot = evaluate(frame, node, arguments, &slots)?;
+        if let Some(watch) = frame.watch {
+            let given = node.inputs.iter().flat_map(|v| slots[v.index()].cells());
+            watch.saw(node, given, slot.cells().iter());
+        }
         slots[i] = slot;
         for input in &node.inputs {
             if last[input.index()] == i {
@@ -177,7 +194,13 @@ fn iterate(frame: &Frame<'_>, l: &Loop, inputs: &[&Cells]) -> Result<Vec<Cells>,
             arguments.push(s.at(l.axis, at)?);
         }
         arguments.extend(invariants.iter().map(|&c| c.clone()));
+        if let Some(watch) = frame.watch {
+            watch.enter(l.axis.index(), at);
+        }
         let results = run(frame, &l.body, &arguments, &l.body.results)?;
+        if let Some(watch) = frame.watch {
+            watch.leave();
+        }
         for (i, result) in results.into_iter().enumerate() {
             match i.checked_sub(l.carries) {
                 None => carries.push(result),

@@ -48,9 +48,9 @@ fn largest<T: Real>(parts: &[&Named<T>], over: &[AxisId], into: AxisId, table: &
     Named::from_vec([&kept[..], &[into]].concat(), table, chosen)
 }
 
-/// The larger first, NaN last.
+/// The larger first, NaN first: what it chooses is no number, so that it does not go unnoticed.
 fn descending<T: Real>(a: T, b: T) -> Ordering {
-    b.partial_cmp(&a).unwrap_or_else(|| a.wide().is_nan().cmp(&b.wide().is_nan()))
+    b.partial_cmp(&a).unwrap_or_else(|| b.wide().is_nan().cmp(&a.wide().is_nan()))
 }
 
 /// The sequence of points by group, and where each group ends in it.

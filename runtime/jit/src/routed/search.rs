@@ -3,10 +3,10 @@
 //! A key is the rank of a score above the complement of its position, so that no two are equal and the greater key is the better: the larger
 //! score, or, of equal ones, the lower position.
 
-/// Ranks order as the numbers do: -0 with 0, NaN below everything.
+/// Ranks order as the numbers do: -0 with 0, NaN above everything.
 pub(super) fn rank(x: f32) -> u32 {
     if x.is_nan() {
-        return 0;
+        return u32::MAX;
     }
     let bits = (x + 0.0).to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }

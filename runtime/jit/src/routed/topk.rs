@@ -217,7 +217,7 @@ mod tests {
         let of = |i: u32| sum(scores, i as usize);
         let better = |i: &u32, j: &u32| match (of(*i).is_nan(), of(*j).is_nan()) {
             (false, false) => of(*j).partial_cmp(&of(*i)).unwrap(),
-            (x, y) => x.cmp(&y),
+            (x, y) => y.cmp(&x),
         };
         order.sort_by(better);
         order.truncate(k);

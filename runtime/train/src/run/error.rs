@@ -3,9 +3,19 @@
 use super::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::optimizer::StepError;
+use ogive_graph::Origin;
 use ogive_runtime::ExecError;
 use ogive_runtime::files::FileError;
 use std::path::{Path, PathBuf};
+
+/// Where a number that is none came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// In words.
+    pub text: String,
+    /// Where it stands in the spec; line 0 where nowhere.
+    pub origin: Origin,
+}
 
 /// Why a run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +42,8 @@ pub enum RunError {
     #[error("the run cannot go on as it began: {0}")]
     Changed(String),
     /// A loss or gradient that is no number.
-    #[error("step {step}: the {what} is not finite{}", .place.as_ref().map_or_else(String::new, |p| format!("; first in {p}")))]
-    NonFinite { step: u64, what: &'static str, place: Option<String> },
+    #[error("step {step}: the {what} is not finite{}", .place.as_ref().map_or_else(String::new, |p| format!("; first in {}", p.text)))]
+    NonFinite { step: u64, what: &'static str, place: Option<Place> },
     /// The model does not fit.
     #[error("the run needs {needed} bytes; {available} are available. Largest: {}", .largest.join(", "))]
     WillNotFit { needed: u64, available: u64, largest: Vec<String> },

@@ -1,10 +1,13 @@
-//! Where a number that is none comes from: the step is run once more with a probe on every value, and the first bad one is named.
+//! Where a number that is none comes from: the step is run once more on the interpreter, which sees the inside of loops. Where its rounding
+//! brings out none, the compiled step is run with a probe on every value outside of loops.
 
-use crate::optimizer::extend;
+use super::error::Place;
+use crate::optimizer::{SUMS, extend};
 use ogive_graph::{DType, Graph, MapFn, Op, Output, Port, ReduceFn, Value};
+use ogive_runtime::interp::{self, Bad};
 use ogive_runtime::{Backend, Bindings, Draw, Options, Store};
 
-/// The first value, in the order of computation, that holds a NaN, else the first that holds an infinity; in words.
+/// The value that a NaN or an infinity of these inputs came from.
 pub(super) fn locate(
     backend: &dyn Backend,
     options: &Options,
@@ -12,13 +15,33 @@ pub(super) fn locate(
     store: &mut Store,
     inputs: &Bindings,
     draw: Draw,
-) -> Option<String> {
-    let (graph, probed) = probes(step);
+) -> Option<Place> {
+    // Sums over micro-batches hold what an earlier one left.
+    match interp::first_bad(step, store, inputs, draw, &|name| name.starts_with(SUMS)) {
+        Ok(Some(bad)) => Some(Place { text: in_words(&bad), origin: bad.origin }),
+        _ => probed(backend, options, step, store, inputs, draw),
+    }
+}
+
+fn in_words(bad: &Bad) -> String {
+    if bad.what.starts_with("the ") {
+        return bad.what.clone();
+    }
+    let path = if bad.origin.path.is_empty() { "the model" } else { &*bad.origin.path };
+    let line = if bad.origin.line == 0 { String::new() } else { format!(", line {} of `{}`", bad.origin.line, bad.origin.file) };
+    let around: String = bad.iterations.iter().map(|(axis, at)| format!(", {axis} {at}")).collect();
+    let kind = if bad.nan { "not a number" } else { "infinite" };
+    format!("`{path}` ({}{line}{around}: {kind})", bad.what)
+}
+
+/// The first value, in the order of computation, that holds a NaN, else the first that holds an infinity.
+fn probed(backend: &dyn Backend, options: &Options, step: &Graph, store: &mut Store, inputs: &Bindings, draw: Draw) -> Option<Place> {
+    let (graph, watched) = probes(step);
     let mut executable = backend.compile(&graph, options).ok()?;
     executable.run(store, inputs, draw).ok()?;
     let found = |kind: &str| {
         let bad = |&&value: &&Value| executable.output(&name(kind, value)).is_some_and(|t| t.to_f64() != [0.0]);
-        probed.iter().find(bad).map(|&value| describe(&graph, value))
+        watched.iter().find(bad).map(|&value| Place { text: describe(&graph, value), origin: graph.region.node(value).origin.clone() })
     };
     found("nan").or_else(|| found("infinite"))
 }

@@ -11,7 +11,7 @@ mod observer;
 pub mod tensorboard;
 mod trainer;
 
-pub use error::RunError;
+pub use error::{Place, RunError};
 pub use evaluate::{Evaluation, Evaluator};
 pub use folder::{DataLock, Lock, RunFolder, StoredFiles, read_lock, read_spec, read_tokenizer};
 pub use observer::{Event, Observer, Silent, StepReport};

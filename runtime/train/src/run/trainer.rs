@@ -1,6 +1,7 @@
 //! The loop: steps, evaluations, checkpoints, claims.
 
 use super::checkpoint::{self, Best, State, Tensors};
+use super::error::Place;
 use super::evaluate::{Evaluation, Evaluator, keep_scalars, optimised, scalar};
 use super::folder::RunFolder;
 use super::metrics::Metrics;
@@ -211,10 +212,9 @@ impl<'a> Trainer<'a> {
         let (micro_batches, seed) = (self.problem.micro_batches(), self.problem.budget.seed);
         let scalars = Scalars::of(&self.problem.optimizer, step, self.problem.budget.steps);
         let mut metrics = vec![0.0; self.metric_names.len()];
-        let mut inputs = Bindings::new();
         let mut draw = Draw { seed, step };
         for micro in 0..micro_batches {
-            inputs = self.batch(step, micro);
+            let mut inputs = self.batch(step, micro);
             scalars.bind(&self.problem.optimizer, self.problem.dtype(), &mut inputs);
             draw.step = step.wrapping_mul(micro_batches).wrapping_add(micro);
             self.compute.run(&mut self.store, &inputs, draw)?;
@@ -234,7 +234,7 @@ impl<'a> Trainer<'a> {
         let (loss, gradient_norm) = (scalar(last, "loss")?, scalar(last, "gradient_norm")?);
         if !(loss.is_finite() && gradient_norm.is_finite()) {
             let what = if loss.is_finite() { "gradient" } else { "loss" };
-            let place = health::locate(self.backend, &self.options.exec, &self.step_graphs.compute, &mut self.store, &inputs, draw);
+            let place = self.locate(step, &scalars);
             return Err(RunError::NonFinite { step, what, place });
         }
         let tokens = self.problem.budget.batch * self.problem.data.context;
@@ -250,6 +250,17 @@ impl<'a> Trainer<'a> {
             metrics: self.metric_names.iter().cloned().zip(metrics).collect(),
             tokens_per_second: tokens as f64 / seconds.max(1e-9),
             seconds: self.state.seconds,
+        })
+    }
+
+    /// Where a number that is none came from in this step: its micro-batches are run again.
+    fn locate(&mut self, step: u64, scalars: &Scalars) -> Option<Place> {
+        let (micro_batches, seed) = (self.problem.micro_batches(), self.problem.budget.seed);
+        (0..micro_batches).find_map(|micro| {
+            let mut inputs = self.batch(step, micro);
+            scalars.bind(&self.problem.optimizer, self.problem.dtype(), &mut inputs);
+            let draw = Draw { seed, step: step.wrapping_mul(micro_batches).wrapping_add(micro) };
+            health::locate(self.backend, &self.options.exec, &self.step_graphs.compute, &mut self.store, &inputs, draw)
         })
     }
 
