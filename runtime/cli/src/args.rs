@@ -173,15 +173,26 @@ pub(crate) struct Cost {
     pub(crate) which: Which,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
-    /// Print the instance tree with parameters by instance.
+    /// What each block has, does and keeps for the backward pass: the tree of instances, each with those that it calls.
     #[arg(long)]
     pub(crate) tree: bool,
+    /// Count the blocks that papers count as they do, beside what is computed.
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "matched")]
+    pub(crate) convention: Option<Convention>,
     /// Make the second of two specs equal to the first in this, by the size that --vary names. FILE:NAME picks a model of a file.
     #[arg(long = "match", value_enum, requires = "vary", value_name = "WHAT")]
     pub(crate) matched: Option<Matched>,
     /// The dim or constant of the second spec to solve for.
     #[arg(long, value_name = "KEY", requires = "matched")]
     pub(crate) vary: Option<String>,
+}
+
+/// A way of counting other than what is computed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Convention {
+    /// One sequence through one layer of attention or one feedforward, as Csordás, Piękos, Irie and Schmidhuber (2024) count: masked pairs
+    /// too, routers once for all heads, keys and values of the memory not at all.
+    SwitchheadPaper,
 }
 
 /// What two specs are made equal in.

@@ -139,6 +139,21 @@ pub fn final_graph(elaborated: &Elaborated, training: bool) -> Result<Graph, Sta
     passes(&graph, pipeline::BACKEND)
 }
 
+/// The forward pass and the gradient of every parameter, without an optimiser: of the loss of an experiment, else of the sum of all
+/// outputs weighted by inputs called [`cotangent`].
+///
+/// # Errors
+/// What has no size or no derivative.
+pub fn gradient_graph(elaborated: &Elaborated) -> Result<Graph, StageError> {
+    let forward = passes(&elaborated.lower()?.graph, pipeline::FORWARD)?;
+    let wanted: &[String] = match elaborated {
+        Elaborated::Experiment(_) => &["loss".to_owned()],
+        Elaborated::Program(_) => &[],
+    };
+    let graph = with_gradients(&forward, wanted, &mut |_, op| matches!(op, Op::Param(_))).map_err(|e| StageError::Other(e.to_string()))?;
+    passes(&graph, pipeline::BACKEND)
+}
+
 fn passes(graph: &Graph, list: &[pipeline::Pass]) -> Result<Graph, StageError> {
     pipeline::run(graph, list, false).map(|(graph, _)| graph).map_err(|f| StageError::Other(f.to_string()))
 }
@@ -266,7 +281,8 @@ fn groups(graph: &Graph) -> String {
     out
 }
 
-fn region_at<'g>(graph: &'g Graph, path: &[Value]) -> &'g ogive_graph::Region {
+/// The region that loop nodes lead to.
+pub fn region_at<'g>(graph: &'g Graph, path: &[Value]) -> &'g ogive_graph::Region {
     path.iter().fold(&graph.region, |region, v| match &region.node(*v).op {
         Op::Loop(l) => &l.body,
         _ => region,

@@ -1,8 +1,10 @@
 //! `ogive cost`: parameters, operations and memory, side by side, without running or allocating anything.
 
+mod blocks;
+mod convention;
+
 use super::graph::failed;
-use crate::args::Cost;
-use crate::args::Matched;
+use crate::args::{Convention, Cost, Matched};
 use crate::exit::Exit;
 use crate::{load, output, which};
 use ogive::stages::{self, Elaborated, StageError, Subject};
@@ -11,6 +13,9 @@ use ogive_graph::formula::Formula;
 use ogive_graph::{AxisId, Graph};
 use ogive_lang::hir::Program;
 use ogive_lang::{Settings, Spec};
+
+use blocks::Block;
+use convention::Counted;
 
 /// Costs of one model or experiment.
 struct Costed {
@@ -22,7 +27,21 @@ struct Costed {
     tokens: u64,
     mac_formula: Formula,
     memory: Memory,
-    tree: String,
+    details: Option<Details>,
+}
+
+/// What only `--tree` and `--convention` show.
+struct Details {
+    program: Program,
+    blocks: Vec<Block>,
+    counted: Vec<Counted>,
+}
+
+/// Which details to find out; each needs the gradients.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    tree: bool,
+    convention: Option<Convention>,
 }
 
 /// Bytes.
@@ -45,6 +64,7 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
     if let (Some(what), Some(vary)) = (args.matched, &args.vary) {
         return super::equal::run(args, what, vary);
     }
+    let asked = Asked { tree: args.tree, convention: args.convention };
     let mut all = Vec::new();
     for path in load::spec_files(&args.specs)? {
         let spec = load::load_clean(&path, &args.overrides)?;
@@ -58,7 +78,7 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
             if matches!(subject, Subject::Experiment(_)) {
                 settings.dims.insert("vocab".to_owned(), 256);
             }
-            match costed(&spec, subject, &settings) {
+            match costed(&spec, subject, &settings, asked) {
                 Ok(Some(cost)) => all.push(cost),
                 Ok(None) if subjects.len() > 1 => output::detail(format!("{}: sizes are open", subject.name())),
                 Ok(None) => {
@@ -71,9 +91,9 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
         }
     }
     if output::json() {
-        output::result(serde_json::Value::Array(all.iter().map(json).collect()).to_string());
+        output::result(serde_json::Value::Array(all.iter().map(|c| json(c, asked)).collect()).to_string());
     } else {
-        print(&all, args.tree);
+        print(&all, asked);
     }
     Ok(())
 }
@@ -81,7 +101,7 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
 /// Multiply-accumulates of the forward pass of an experiment for one token.
 pub(crate) fn macs_per_token(spec: &Spec, name: &str, set: &[(String, String)], vocab: u64) -> Option<u64> {
     let settings = Settings { set: set.to_vec(), dims: [("vocab".to_owned(), vocab)].into(), training: false };
-    let costed = costed(spec, &Subject::Experiment(name.to_owned()), &settings).ok()??;
+    let costed = costed(spec, &Subject::Experiment(name.to_owned()), &settings, Asked::default()).ok()??;
     u64::try_from(costed.macs / u128::from(costed.tokens.max(1))).ok()
 }
 
@@ -103,7 +123,7 @@ pub(crate) fn measure(spec: &Spec, subject: &Subject, settings: &Settings, what:
 }
 
 /// `None` where a dim has no size.
-fn costed(spec: &Spec, subject: &Subject, settings: &Settings) -> Result<Option<Costed>, Exit> {
+fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked) -> Result<Option<Costed>, Exit> {
     if let Subject::Block(name) = subject {
         let (open, found) = ogive_lang::elaborate::open_block(spec, name, settings);
         match open {
@@ -140,8 +160,19 @@ fn costed(spec: &Spec, subject: &Subject, settings: &Settings) -> Result<Option<
         tokens,
         mac_formula,
         memory: memory(&elaborated, &forward, parameters).map_err(|e| failed(e, spec))?,
-        tree: ogive_lang::hir::text::print(program),
+        details: details(spec, &elaborated, &forward, asked).map_err(|e| failed(e, spec))?,
     }))
+}
+
+fn details(spec: &Spec, elaborated: &Elaborated, forward: &Graph, asked: Asked) -> Result<Option<Details>, StageError> {
+    if !asked.tree && asked.convention.is_none() {
+        return Ok(None);
+    }
+    let program = elaborated.program();
+    let blocks = blocks::blocks(elaborated, forward)?;
+    let sequences = forward.axes.iter().find(|a| a.name == "batch").map_or(1, |a| a.size);
+    let counted = asked.convention.map(|c| convention::counted(c, spec, program, &blocks, sequences)).unwrap_or_default();
+    Ok(Some(Details { program: program.clone(), blocks, counted }))
 }
 
 /// Formula over the name of an axis.
@@ -175,7 +206,7 @@ fn memory(elaborated: &Elaborated, forward: &Graph, parameters: u64) -> Result<M
     Ok(Memory { parameters, optimizer: optimizer.map(|_: u64| store.saturating_sub(parameters)), arena: plan.arena, ports })
 }
 
-fn print(all: &[Costed], tree: bool) {
+fn print(all: &[Costed], asked: Asked) {
     if all.is_empty() {
         output::note("nothing to cost: no model has sizes for all of its dims; give them with --set");
         return;
@@ -200,18 +231,36 @@ fn print(all: &[Costed], tree: bool) {
     output::result(output::table(&rows));
     for c in all {
         output::result(format!("\n{}\n  parameters = {}\n  MACs/token = {}", c.name, c.parameter_formula, c.mac_formula));
-        if tree {
-            output::result(&c.tree);
+        if let Some(details) = &c.details
+            && asked.tree
+        {
+            output::result(format!("\n{}", blocks::table(&details.program, &details.blocks)));
         }
+    }
+    if let Some(convention) = asked.convention {
+        let models = all.iter().filter_map(|c| Some((c.name.as_str(), c.details.as_ref()?.counted.as_slice())));
+        output::result(format!("\n{}", convention::table(convention, models)));
     }
     output::note(
         "\nMACs are those of the forward pass; causal attention counts the pairs that are computed. Memory of an experiment is that of a \
          training step (activations include gradients), of a model that of a forward pass of one example.",
     );
+    if asked.tree {
+        output::note(
+            "The tree counts what is computed at once: the batch of an experiment, one example of a model. A block includes those under \
+             it, all its applications together. Kept is what the forward pass writes and the backward pass reads.",
+        );
+    }
+    if asked.convention.is_some() {
+        output::note(
+            "The last table counts one sequence through one application. Beside the paper's numbers stand those that are computed: operations, \
+             and numbers that the forward pass writes and the backward pass reads.",
+        );
+    }
 }
 
-fn json(c: &Costed) -> serde_json::Value {
-    serde_json::json!({
+fn json(c: &Costed, asked: Asked) -> serde_json::Value {
+    let mut value = serde_json::json!({
         "name": c.name,
         "parameters": c.parameters,
         "parameter_formula": c.parameter_formula.to_string(),
@@ -222,5 +271,14 @@ fn json(c: &Costed) -> serde_json::Value {
             "parameters": c.memory.parameters, "optimizer": c.memory.optimizer, "activations": c.memory.arena,
             "ports": c.memory.ports, "peak": c.memory.peak(),
         },
-    })
+    });
+    if let Some(details) = &c.details {
+        if asked.tree {
+            value["blocks"] = blocks::json(&details.program, &details.blocks);
+        }
+        if asked.convention.is_some() {
+            value["convention"] = convention::json(&details.counted);
+        }
+    }
+    value
 }
