@@ -20,6 +20,7 @@ pub mod hoist;
 pub mod infer;
 pub mod kernel;
 mod lex;
+pub mod load;
 pub mod memory;
 pub mod op;
 pub mod parse;

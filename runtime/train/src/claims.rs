@@ -60,7 +60,7 @@ mod tests {
             claim(half, Relation::Less, measured("loss")),
             claim(measured("accuracy"), Relation::Greater, Quantity::Number(0.0)),
         ];
-        let evaluation = Evaluation { values: vec![("loss".into(), 2.0)], contexts: 1 };
+        let evaluation = Evaluation { values: vec![("loss".into(), 2.0)], routing: Vec::new(), contexts: 1 };
         let outcomes = check(&claims, &BTreeMap::from([(Part::Validation, evaluation)]));
         assert_eq!(outcomes.iter().map(|o| o.holds).collect::<Vec<_>>(), [true, false, true, false]);
         assert_eq!((outcomes[0].left, outcomes[3].left), (Some(2.0), None));

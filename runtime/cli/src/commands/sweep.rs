@@ -136,7 +136,7 @@ fn finished(known: &Record, folder: &Path, number: usize) -> Finished {
         let own = known.measured.iter().filter_map(|(n, v)| Some((n.strip_prefix(part.name())?.strip_prefix('.')?.to_owned(), *v)));
         let values: Vec<(String, f64)> = own.collect();
         if !values.is_empty() {
-            evaluations.insert(part, ogive_train::run::Evaluation { values, contexts: 0 });
+            evaluations.insert(part, ogive_train::run::Evaluation { values, routing: Vec::new(), contexts: 0 });
         }
     }
     let outcome =

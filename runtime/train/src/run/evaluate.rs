@@ -1,9 +1,11 @@
 //! Evaluation: the loss and the metrics over a part of the data, context by context, in order.
 
 use super::RunError;
+use super::routing::{self, Routing};
 use crate::data::{self, Dataset, Part};
 use crate::optimizer::extend;
 use crate::problem::Problem;
+use ogive_graph::load::{Load, with_loads};
 use ogive_graph::{AxisId, Graph, MapFn, Op, Output, Port, ReduceFn, Value};
 use ogive_runtime::{Backend, Draw, ExecError, Executable, Options, Store};
 use std::collections::BTreeMap;
@@ -14,8 +16,11 @@ const LIKELIHOOD: &str = "negative log-likelihood";
 /// What was measured on a part of the data.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Evaluation {
-    /// `loss`, the declared metrics, and for language models `perplexity`, `bits_per_token` and, for text, `bits_per_byte`.
+    /// `loss`, the declared metrics, and for language models `perplexity`, `bits_per_token` and, for text, `bits_per_byte`; where the model
+    /// selects, `routing_dead` (share of places never chosen) and `routing_entropy` (share of the largest), means over all selections.
     pub values: Vec<(String, f64)>,
+    /// How each selection spread over its places.
+    pub routing: Vec<Routing>,
     /// Contexts that were looked at.
     pub contexts: u64,
 }
@@ -35,6 +40,9 @@ impl Evaluation {
 struct Compiled {
     executable: Box<dyn Executable>,
     outputs: Vec<String>,
+    loads: Vec<Load>,
+    /// Has the dims of the loads.
+    graph: Graph,
 }
 
 /// Evaluates with graphs that are compiled when first needed.
@@ -66,11 +74,15 @@ impl<'a> Evaluator<'a> {
         let compiled = self.compiled(problem, batch, split.context)?;
         let batches = contexts / batch;
         let mut sums = vec![0.0; compiled.outputs.len()];
+        let mut picks: Vec<Vec<f64>> = vec![Vec::new(); compiled.loads.len()];
         for i in 0..batches {
             let inputs = data::evaluation_batch(data, part, batch, i * batch);
             compiled.executable.run(store, &inputs, Draw { seed: problem.budget.seed, step: i })?;
             for (sum, name) in sums.iter_mut().zip(&compiled.outputs) {
                 *sum += scalar(&*compiled.executable, name)?;
+            }
+            for (counts, load) in picks.iter_mut().zip(&compiled.loads) {
+                add(counts, &*compiled.executable, &load.output)?;
             }
         }
         let mut values: Vec<(String, f64)> = compiled.outputs.iter().cloned().zip(sums.iter().map(|s| s / batches as f64)).collect();
@@ -78,7 +90,10 @@ impl<'a> Evaluator<'a> {
             let (_, nats) = values.remove(at);
             values.extend(of_likelihood(nats, data, part));
         }
-        Ok(Evaluation { values, contexts: batches * batch })
+        let loads = compiled.loads.iter().zip(&picks);
+        let routing: Vec<Routing> = loads.map(|(load, counts)| Routing::of(load, &compiled.graph, counts)).collect();
+        values.extend(routing::summary(&routing));
+        Ok(Evaluation { values, routing, contexts: batches * batch })
     }
 
     fn compiled(&mut self, problem: &Problem, batch: u64, context: u64) -> Result<&mut Compiled, RunError> {
@@ -88,8 +103,9 @@ impl<'a> Evaluator<'a> {
             keep_scalars(&mut graph);
             with_likelihood(&mut graph, &format!("next.{}", problem.data.input));
             let outputs = graph.outputs.iter().map(|o| o.port.name.clone()).collect();
+            let (graph, loads) = with_loads(&graph);
             let graph = optimised(&graph, &self.options)?;
-            Ok(Compiled { executable: self.backend.compile(&graph, &self.options)?, outputs })
+            Ok(Compiled { executable: self.backend.compile(&graph, &self.options)?, outputs, loads, graph })
         };
         if let std::collections::btree_map::Entry::Vacant(slot) = self.compiled.entry((batch, context)) {
             slot.insert(make()?);
@@ -142,6 +158,14 @@ fn with_likelihood(graph: &mut Graph, following: &str) {
         b.map(MapFn::Mul, &[sum, share])
     });
     graph.outputs.push(Output { port: Port { name: LIKELIHOOD.into(), order: Vec::new() }, value, update: false });
+}
+
+/// Adds an output of the last run.
+fn add(counts: &mut Vec<f64>, executable: &dyn Executable, name: &str) -> Result<(), ExecError> {
+    let new = executable.output(name).ok_or_else(|| ExecError::Internal(format!("there is no output `{name}`")))?.to_f64();
+    counts.resize(new.len(), 0.0);
+    counts.iter_mut().zip(new).for_each(|(sum, x)| *sum += x);
+    Ok(())
 }
 
 /// A scalar output of the last run.

@@ -57,17 +57,18 @@ impl Metrics {
         Ok(self.open.insert(open))
     }
 
-    /// One line: `step` and the values in their order. TensorBoard gets the values under their names, `.` as `/`.
+    /// One line: `step`, the values in their order, and what is no number. TensorBoard gets the values under their names, `.` as `/`.
     ///
     /// # Errors
     /// Where the files cannot be written.
-    pub(super) fn write(&mut self, step: u64, values: &[(String, f64)]) -> Result<(), RunError> {
+    pub(super) fn write(&mut self, step: u64, values: &[(String, f64)], more: Map<String, Value>) -> Result<(), RunError> {
         let mut line = Map::new();
         line.insert("step".into(), step.into());
         for (name, value) in values {
             // JSON has no word for what is not finite.
             line.insert(name.clone(), Number::from_f64(*value).map_or_else(|| Value::String(value.to_string()), Value::Number));
         }
+        line.extend(more);
         let mut text = Value::Object(line).to_string();
         text.push('\n');
         let tags: Vec<(String, f64)> = values.iter().map(|(name, value)| (name.replace('.', "/"), *value)).collect();

@@ -8,6 +8,7 @@ pub mod folder;
 mod health;
 mod metrics;
 mod observer;
+mod routing;
 pub mod tensorboard;
 mod trainer;
 
@@ -15,4 +16,5 @@ pub use error::{Place, RunError};
 pub use evaluate::{Evaluation, Evaluator};
 pub use folder::{DataLock, Lock, RunFolder, StoredFiles, read_lock, read_spec, read_tokenizer};
 pub use observer::{Event, Observer, Silent, StepReport};
+pub use routing::{Group, Routing};
 pub use trainer::{End, Finished, RunOptions, Trainer};

@@ -6,6 +6,7 @@ use super::evaluate::{Evaluation, Evaluator, keep_scalars, optimised, scalar};
 use super::folder::RunFolder;
 use super::metrics::Metrics;
 use super::observer::{Event, Observer, StepReport};
+use super::routing;
 use super::{RunError, fit, health};
 use crate::claims::{self, Outcome};
 use crate::data::{self, Part};
@@ -323,7 +324,7 @@ impl<'a> Trainer<'a> {
             let mut row = Vec::new();
             evaluations = self.measure(self.parts_after(0), &mut row, observer)?;
             if !row.is_empty() {
-                self.metrics.write(0, &row)?;
+                self.metrics.write(0, &row, routing::by_part(&evaluations))?;
             }
         }
         let mut saved = None;
@@ -347,7 +348,7 @@ impl<'a> Trainer<'a> {
                 rest.retain(|part| !evaluations.contains_key(part));
                 evaluations.extend(self.measure(rest, &mut row, observer)?);
             }
-            self.metrics.write(report.step, &row)?;
+            self.metrics.write(report.step, &row, routing::by_part(&evaluations))?;
             saved = None;
             if let Some(keep) = self.keep_after(report.step) {
                 saved = Some(self.save(observer, None)?);

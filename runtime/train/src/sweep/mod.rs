@@ -74,7 +74,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn finished(end: End, loss: f64) -> Finished {
-        let evaluation = Evaluation { values: vec![("loss".into(), loss)], contexts: 1 };
+        let evaluation = Evaluation { values: vec![("loss".into(), loss)], routing: Vec::new(), contexts: 1 };
         let evaluations = BTreeMap::from([(Part::Validation, evaluation)]);
         Finished {
             end,
