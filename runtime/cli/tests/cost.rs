@@ -212,3 +212,30 @@ fn a_tree_adds_up_to_the_whole() {
     assert_eq!(own["macs"], shared["macs"]);
     assert_eq!(number(&own["parameters"]), 6 * number(&shared["parameters"]));
 }
+
+/// Runs with 256 MiB of addresses, a quarter of what the parameters of MoEUT-244M take.
+#[cfg(target_os = "linux")]
+fn confined(args: &[&str]) -> Output {
+    let script = "ulimit -v 262144 && exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_ogive")]).args(args).current_dir(root());
+    command.env("NO_COLOR", "1").env("RUST_BACKTRACE", "0").output().expect("a shell")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn checking_and_costing_allocate_no_parameters() {
+    let spec = "specs/papers/experts/moeut.arch";
+    let checked = confined(&["check", spec]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    for (model, parameters) in [("moeut_244m", 243_326_784_u64), ("moeut_1b", 1_040_319_296)] {
+        let output = confined(&["--json", "cost", spec, "--of", model, "--tree"]);
+        assert!(output.status.success(), "{model}: {}", String::from_utf8_lossy(&output.stderr));
+        let all: Vec<Value> = serde_json::from_slice(&output.stdout).expect("costs");
+        assert_eq!(number(&all[0]["parameters"]), parameters);
+        assert_eq!(number(&all[0]["bytes"]["parameters"]), 4 * parameters);
+    }
+    // The limit holds: what needs the parameters cannot have them.
+    let output = confined(&["bench", spec, "--of", "moeut_244m", "--forward", "--runs", "1", "--warm", "0"]);
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
