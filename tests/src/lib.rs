@@ -2,4 +2,5 @@
 
 pub mod cases;
 pub mod check;
+pub mod generate;
 pub mod spec;

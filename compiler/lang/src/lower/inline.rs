@@ -112,7 +112,7 @@ impl<'p, 'g> Inline<'p, 'g> {
             }
             let operands: Vec<Value> = node.inputs.iter().filter_map(|n| results[n.index()].first().copied()).collect();
             self.builder.origin = self.origin(id, node.span);
-            self.call = self.site(call, node.span, index);
+            self.call = site(call, &instance.block, index);
             let values = match &node.op {
                 Op::Input(i) => vec![inputs[*i as usize]],
                 Op::Param(i) => vec![self.param(id, instance, *i)],
@@ -202,13 +202,6 @@ impl<'p, 'g> Inline<'p, 'g> {
         }
     }
 
-    /// Names a place within the calls that lead to it.
-    fn site(&self, call: u64, span: Span, index: usize) -> u64 {
-        let file = self.program.sources.files.get(span.file.0 as usize).map_or("", |s| &s.name);
-        let named = hash(call, file.bytes().chain([0xff]).chain(span.start.to_le_bytes()));
-        hash(named, (index as u64).to_le_bytes())
-    }
-
     fn random(&mut self, distribution: ogive_graph::Distribution, like: Value) -> Value {
         let order: Vec<AxisId> = self.builder.shape(like).iter().collect();
         let shape = Shape::of(order.iter().copied());
@@ -254,6 +247,13 @@ fn starts(text: &str) -> Vec<u32> {
 
 /// Start of the hashes that name sites of random numbers.
 const SITE: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Names a place within the calls that lead to it: by the block and which of its operations it is, so that neither where a file lies nor how it
+/// is laid out changes what is drawn.
+fn site(call: u64, block: &str, index: usize) -> u64 {
+    let named = hash(call, block.bytes().chain([0xff]));
+    hash(named, (index as u64).to_le_bytes())
+}
 
 /// FNV-1a, continued: the same on every machine.
 fn hash(start: u64, bytes: impl IntoIterator<Item = u8>) -> u64 {

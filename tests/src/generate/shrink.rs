@@ -1,0 +1,158 @@
+//! A smaller program that fails in the same way.
+
+use super::program::{Node, Part, Program};
+
+/// Most trials of smaller programs.
+const TRIALS: usize = 600;
+
+/// Takes away what can be taken away while the program still fails: equations become parameters, expressions one of their parts, a name or a
+/// number, dims smaller.
+pub fn shrink(program: &Program, fails: impl Fn(&Program) -> bool) -> Program {
+    let mut now = program.clone();
+    let mut left = TRIALS;
+    loop {
+        let mut smaller = false;
+        let mut step = 0;
+        loop {
+            // candidates are made anew after each success, so that they follow from what is left
+            let Some(candidate) = candidates(&now).nth(step) else { break };
+            if left == 0 {
+                return now;
+            }
+            if weight(&candidate) < weight(&now) {
+                left -= 1;
+                if fails(&candidate) {
+                    now = candidate;
+                    smaller = true;
+                    continue;
+                }
+            }
+            step += 1;
+        }
+        if !smaller {
+            return now;
+        }
+    }
+}
+
+/// What is to become less: the text, then the sizes.
+fn weight(program: &Program) -> (usize, u64) {
+    (program.text().lines().map(|l| l.trim().len() + 4).sum::<usize>(), program.sizes.values().sum())
+}
+
+fn candidates(program: &Program) -> impl Iterator<Item = Program> + '_ {
+    outputs(program).chain(statements(program)).chain(expressions(program)).chain(sizes(program))
+}
+
+/// Fewer outputs of what is run.
+fn outputs(program: &Program) -> impl Iterator<Item = Program> + '_ {
+    let last = program.blocks.len() - 1;
+    let count = program.blocks[last].outputs.len();
+    (0..if count > 1 { count } else { 0 }).map(move |i| {
+        let mut p = program.clone();
+        p.blocks[last].outputs.remove(i);
+        p
+    })
+}
+
+/// An equation less: its names become parameters.
+fn statements(program: &Program) -> impl Iterator<Item = Program> + '_ {
+    let all = program.blocks.iter().enumerate().rev().flat_map(|(b, block)| (0..block.body.len()).rev().map(move |s| (b, s)));
+    all.map(move |(b, s)| {
+        let mut p = program.clone();
+        let block = &mut p.blocks[b];
+        let statement = block.body.remove(s);
+        if statement.plain {
+            for (name, dims) in statement.names {
+                let given = block.outputs.iter().any(|o| o.0 == name) || block.states.iter().any(|s| s.name == name);
+                if given {
+                    // an output stays an equation, of a parameter
+                    let param = format!("P_{name}");
+                    block.params.push((param.clone(), dims.clone()));
+                    let value = Node::name(&param, &dims);
+                    block.body.push(super::program::Statement { left: name.clone(), names: vec![(name, dims)], value, plain: false });
+                } else {
+                    block.params.push((name, dims));
+                }
+            }
+        }
+        p
+    })
+}
+
+/// Paths to the expressions of a node, itself first.
+fn paths(node: &Node, at: &[usize], out: &mut Vec<Vec<usize>>) {
+    out.push(at.to_vec());
+    for (i, part) in node.parts.iter().enumerate() {
+        if let Part::Hole(inner) = part {
+            let mut next = at.to_vec();
+            next.push(i);
+            paths(inner, &next, out);
+        }
+    }
+}
+
+fn at<'n>(node: &'n Node, path: &[usize]) -> &'n Node {
+    path.iter().fold(node, |node, &i| if let Part::Hole(inner) = &node.parts[i] { inner } else { node })
+}
+
+fn put(node: &mut Node, path: &[usize], new: Node) {
+    match path.split_first() {
+        None => *node = new,
+        Some((&i, rest)) => {
+            if let Part::Hole(inner) = &mut node.parts[i] {
+                put(inner, rest, new);
+            }
+        }
+    }
+}
+
+/// An expression less: one of its parts of the same dims stands for it, or a parameter.
+fn expressions(program: &Program) -> impl Iterator<Item = Program> + '_ {
+    let mut edits: Vec<(usize, usize, Vec<usize>, Option<Node>)> = Vec::new();
+    for (b, block) in program.blocks.iter().enumerate().rev() {
+        for (s, statement) in block.body.iter().enumerate() {
+            let mut all = Vec::new();
+            paths(&statement.value, &[], &mut all);
+            for path in all {
+                let node = at(&statement.value, &path);
+                if !node.is_compound() {
+                    continue;
+                }
+                let mut inner = Vec::new();
+                paths(node, &[], &mut inner);
+                let same = inner.iter().skip(1).map(|p| at(node, p)).filter(|n| n.dims == node.dims);
+                edits.extend(same.map(|n| (b, s, path.clone(), Some(n.clone()))));
+                if (!path.is_empty() || statement.plain) && !node.dims.iter().any(|d| d.contains('~')) {
+                    edits.push((b, s, path.clone(), None));
+                }
+            }
+        }
+    }
+    edits.into_iter().map(move |(b, s, path, new)| {
+        let mut p = program.clone();
+        let block = &mut p.blocks[b];
+        let dims = at(&block.body[s].value, &path).dims.clone();
+        let new = new.unwrap_or_else(|| {
+            let name = format!("P_{}", block.params.len());
+            block.params.push((name.clone(), dims.clone()));
+            Node::name(&name, &dims)
+        });
+        put(&mut block.body[s].value, &path, new);
+        p
+    })
+}
+
+/// A dim less large.
+fn sizes(program: &Program) -> impl Iterator<Item = Program> + '_ {
+    program.sizes.iter().flat_map(move |(dim, &size)| {
+        let mut smaller: Vec<u64> = vec![1, 2, size / 2, size - 1];
+        smaller.retain(|&s| s > 0 && s < size);
+        smaller.dedup();
+        smaller.into_iter().map(move |s| {
+            let mut p = program.clone();
+            p.sizes.insert(dim.clone(), s);
+            p
+        })
+    })
+}
