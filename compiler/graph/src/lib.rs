@@ -38,6 +38,7 @@ pub mod shape;
 pub mod simplify;
 pub mod stream;
 pub mod text;
+pub mod truncate;
 pub mod verify;
 
 pub use build::Builder;

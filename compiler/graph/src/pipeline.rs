@@ -47,6 +47,18 @@ pub const FORWARD: &[Pass] = &[
     pass("dce", dce),
 ];
 
+/// [`FORWARD`] where scans are to learn forward in time: what a step computes from parameters stays in the step, whose sensitivities are
+/// carried. [`BACKEND`] takes it out afterwards.
+pub const FORWARD_IN_TIME: &[Pass] = &[
+    pass("simplify", simplify),
+    pass("cse", cse),
+    pass("recognise", recognise),
+    pass("simplify", simplify),
+    pass("hoist", hoist),
+    pass("cse", cse),
+    pass("dce", dce),
+];
+
 /// From differentiation (or none) to fusion.
 pub const BACKEND: &[Pass] = &[
     pass("simplify", simplify),

@@ -4,4 +4,5 @@ mod check;
 mod layers;
 mod loops;
 mod operations;
+mod rtrl;
 mod samples;

@@ -8,7 +8,8 @@ use super::activity;
 use super::emit;
 use super::outer::{self, Outer};
 use super::residuals::{self, Origin};
-use super::reverse::{Sweep, sweep};
+use super::reverse::{How, Sweep, sweep};
+use super::rtrl;
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Node, Region};
@@ -39,6 +40,9 @@ impl Sweep<'_> {
         let (active, wanted) = self.active_inputs(node, &l, dys, &arguments);
         if !wanted.iter().chain(&active).any(|&a| a) {
             return Ok(());
+        }
+        if let Some(rtrl) = rtrl::asked(&self.how, &l).filter(|_| active.contains(&true)) {
+            return self.scan_rule(y, node, &l, dys, &active, rtrl);
         }
         let step = self.step(node, &l, dys, &arguments, &active, &wanted)?;
         self.close(y, node, &l, step);
@@ -115,7 +119,8 @@ impl Sweep<'_> {
         }
         let index_of: Vec<usize> = (0..node.inputs.len()).filter(|&i| if i < l.carries { active[i] } else { wanted[i] }).collect();
         let wrt: Vec<Value> = index_of.iter().filter_map(|&i| arguments.get(&(i as u32)).copied()).collect();
-        let (region, cotangents) = sweep(self.b.axes, region, &seeds, &wrt)?;
+        let how = How { learning: self.how.learning, within: self.how.within || l.carries > 0, ..How::default() };
+        let (region, cotangents) = sweep(self.b.axes, region, &seeds, &wrt, &how)?;
         let found: BTreeMap<Value, Option<Value>> = wrt.into_iter().zip(cotangents).collect();
         let cotangent = |i: usize| arguments.get(&(i as u32)).and_then(|a| found.get(a).copied().flatten());
 
@@ -283,7 +288,7 @@ impl Sweep<'_> {
 }
 
 /// Leaves one argument node of each index, and says which.
-fn unify_arguments(body: &mut Region) -> BTreeMap<u32, Value> {
+pub(super) fn unify_arguments(body: &mut Region) -> BTreeMap<u32, Value> {
     let mut first: BTreeMap<u32, Value> = BTreeMap::new();
     for index in 0..body.nodes.len() {
         if let Op::Argument(i) = body.nodes[index].op {

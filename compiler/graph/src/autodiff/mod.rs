@@ -14,11 +14,12 @@ mod outer;
 mod residuals;
 pub mod reverse;
 mod route;
+pub mod rtrl;
 mod rules;
 mod tangent;
 
 use crate::entity::Value;
-use crate::graph::Graph;
+use crate::graph::{Graph, Origin};
 
 /// A graph with its cotangents.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Gradients {
     pub graph: Graph,
     /// For each value asked for, its cotangent with the same type; `None` where nothing flows.
     pub cotangents: Vec<Option<Value>>,
+    /// Sensitivities of scans in the top region, where they were asked for.
+    pub sensitivities: Vec<rtrl::Sensitivity>,
 }
 
 /// A graph with tangents.
@@ -61,6 +64,27 @@ pub enum GradError {
         /// The number of the tangent or cotangent.
         direction: u32,
     },
+    /// Units of a state read each other, and the full recursion was not asked for.
+    #[error(
+        "units of the state [{}] mix along {}: real-time recurrent learning would carry {} numbers and take {} multiplications a step",
+        listed(&.0.state), listed(&.0.axes), .0.numbers, .0.operations
+    )]
+    Mixes(Box<rtrl::Mixing>),
+    /// A scan feeds another, and the local approximation was not asked for.
+    #[error("one scan feeds another: real-time recurrent learning is exact for one")]
+    Stacked(Box<rtrl::Stacked>),
+    /// An operation that sensitivities do not pass.
+    #[error("real-time recurrent learning does not pass {what}")]
+    Blocked {
+        /// What.
+        what: &'static str,
+        /// Its place.
+        origin: Box<Origin>,
+    },
+}
+
+fn listed(axes: &[(String, u64)]) -> String {
+    axes.iter().map(|(name, size)| format!("{name} = {size}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 
 use super::activity;
 use super::emit;
+use super::rtrl::{Learning, Sensitivity};
 use super::{GradError, Gradients};
 use crate::build::Builder;
 use crate::entity::Value;
 use crate::graph::{Axis, Graph, Region};
 use crate::op::Op;
+use crate::shape::Shape;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,6 +20,14 @@ use std::ops::Range;
 /// # Errors
 /// Where `of` is no float scalar, or an operation has no derivative.
 pub fn gradients(graph: &Graph, of: Value, wrt: &[Value]) -> Result<Gradients, GradError> {
+    gradients_by(graph, of, wrt, Learning::Bptt)
+}
+
+/// Gradients of a float scalar, by the given rule for scans.
+///
+/// # Errors
+/// Where `of` is no float scalar, an operation has no derivative, or the rule does not admit a scan.
+pub fn gradients_by(graph: &Graph, of: Value, wrt: &[Value], learning: Learning) -> Result<Gradients, GradError> {
     let ty = graph.region.ty(of);
     if !ty.dtype.is_float() || !ty.shape.is_scalar() {
         return Err(GradError::NotScalar { value: of.0, axes: ty.shape.rank(), dtype: ty.dtype.name() });
@@ -29,7 +39,7 @@ pub fn gradients(graph: &Graph, of: Value, wrt: &[Value]) -> Result<Gradients, G
     b.origin = b.region.node(of).origin.clone();
     let one = b.float(1.0, dtype);
     graph.region = b.region;
-    extend(graph, kept, &[(of, one)], wrt)
+    extend(graph, kept, &[(of, one)], wrt, learning)
 }
 
 /// The product of cotangents with the Jacobian: `seeds` are values with their cotangents, which are values of the same graph.
@@ -37,13 +47,23 @@ pub fn gradients(graph: &Graph, of: Value, wrt: &[Value]) -> Result<Gradients, G
 /// # Errors
 /// Where a seed does not fit its value, or an operation has no derivative.
 pub fn vjp(graph: &Graph, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Gradients, GradError> {
+    vjp_by(graph, seeds, wrt, Learning::Bptt)
+}
+
+/// [`vjp`], by the given rule for scans.
+///
+/// # Errors
+/// Where a seed does not fit its value, an operation has no derivative, or the rule does not admit a scan.
+pub fn vjp_by(graph: &Graph, seeds: &[(Value, Value)], wrt: &[Value], learning: Learning) -> Result<Gradients, GradError> {
     check_directions(graph, seeds)?;
-    extend(graph.clone(), graph.region.nodes.len(), seeds, wrt)
+    extend(graph.clone(), graph.region.nodes.len(), seeds, wrt, learning)
 }
 
 /// Appends the cotangents; of the nodes from `kept` on, only those that they need stay.
-fn extend(mut graph: Graph, kept: usize, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Gradients, GradError> {
-    let (region, thin) = sweep(&mut graph.axes, std::mem::take(&mut graph.region), seeds, wrt)?;
+fn extend(mut graph: Graph, kept: usize, seeds: &[(Value, Value)], wrt: &[Value], learning: Learning) -> Result<Gradients, GradError> {
+    let how = How { learning, ..How::default() };
+    let mut sensitivities = Vec::new();
+    let (region, thin) = swept(&mut graph.axes, std::mem::take(&mut graph.region), seeds, wrt, &how, &mut sensitivities)?;
     let mut b = Builder::over(&mut graph.axes, region);
     let mut cotangents: Vec<Option<Value>> = Vec::new();
     for (&value, cotangent) in wrt.iter().zip(thin) {
@@ -52,8 +72,16 @@ fn extend(mut graph: Graph, kept: usize, seeds: &[(Value, Value)], wrt: &[Value]
         cotangents.push(cotangent.map(|c| emit::spread(&mut b, c, &shape)));
     }
     graph.region = b.region;
+    let count = cotangents.len();
+    cotangents.extend(sensitivities.iter().flat_map(|s| [Some(s.last), Some(s.steps)]));
     prune(&mut graph.region, kept, &mut cotangents);
-    Ok(Gradients { graph, cotangents })
+    let found = cotangents.split_off(count);
+    for (sensitivity, values) in sensitivities.iter_mut().zip(found.chunks_exact(2)) {
+        if let [Some(last), Some(steps)] = *values {
+            (sensitivity.last, sensitivity.steps) = (last, steps);
+        }
+    }
+    Ok(Gradients { graph, cotangents, sensitivities })
 }
 
 /// Whether each tangent or cotangent fits its value.
@@ -98,22 +126,53 @@ fn prune(region: &mut Region, kept: usize, roots: &mut [Option<Value>]) {
     }
 }
 
+/// How cotangents are taken.
+#[derive(Clone, Default)]
+pub(super) struct How {
+    /// Axes along which nothing is summed: cotangents of values that lack them have one for each position.
+    pub(super) keep: Shape,
+    /// The rule for scans.
+    pub(super) learning: Learning,
+    /// Whether the region is the body of a loop whose iterations feed each other.
+    pub(super) within: bool,
+}
+
 /// Reverse mode over a region; the cotangents may be thin, and dead nodes may remain.
 pub(super) fn sweep(
     axes: &mut Vec<Axis>,
     region: Region,
     seeds: &[(Value, Value)],
     wrt: &[Value],
+    how: &How,
+) -> Result<(Region, Vec<Option<Value>>), GradError> {
+    swept(axes, region, seeds, wrt, how, &mut Vec::new())
+}
+
+fn swept(
+    axes: &mut Vec<Axis>,
+    region: Region,
+    seeds: &[(Value, Value)],
+    wrt: &[Value],
+    how: &How,
+    sensitivities: &mut Vec<Sensitivity>,
 ) -> Result<(Region, Vec<Option<Value>>), GradError> {
     let end = region.nodes.len();
     let active = activity::dependents(&region, wrt.iter().copied());
-    let mut sweep = Sweep { b: Builder::over(axes, region), active, pending: BTreeMap::new(), joint: BTreeMap::new() };
+    let mut sweep = Sweep {
+        b: Builder::over(axes, region),
+        how: how.clone(),
+        sensitivities: Vec::new(),
+        active,
+        pending: BTreeMap::new(),
+        joint: BTreeMap::new(),
+    };
     for &(value, cotangent) in seeds {
         sweep.give(value, cotangent);
     }
     let mut totals: BTreeMap<Value, Option<Value>> = wrt.iter().map(|&v| (v, None)).collect();
     sweep.back(0..end, &mut totals)?;
     let cotangents = wrt.iter().map(|v| totals[v]).collect();
+    *sensitivities = sweep.sensitivities;
     Ok((sweep.b.region, cotangents))
 }
 
@@ -121,6 +180,10 @@ pub(super) fn sweep(
 pub(super) struct Sweep<'g> {
     /// What is being extended.
     pub(super) b: Builder<'g>,
+    /// How.
+    pub(super) how: How,
+    /// What the rule of scans was asked to show.
+    pub(super) sensitivities: Vec<Sensitivity>,
     /// For each value, whether it changes with what the derivative is taken in.
     active: Vec<bool>,
     /// Contributions to the cotangents of values not yet visited.

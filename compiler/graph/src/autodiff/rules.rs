@@ -95,12 +95,17 @@ impl Sweep<'_> {
         }
     }
 
+    /// The axes that the cotangent of a value may have.
+    fn kept(&self, value: Value) -> Shape {
+        self.b.shape(value).union(&self.how.keep)
+    }
+
     fn map(&mut self, f: MapFn, node: &Node, y: Value, dy: Value) {
         for (i, &x) in node.inputs.iter().enumerate() {
             if !self.wants(x) {
                 continue;
             }
-            let to = self.b.shape(x).clone();
+            let to = self.kept(x);
             let local = map::local(&mut self.b, f, &node.inputs, y, i);
             if let Some(dx) = map::pull(&mut self.b, &local, dy, &node.ty.shape, &to) {
                 self.give(x, dx);
@@ -111,7 +116,7 @@ impl Sweep<'_> {
     fn contract(&mut self, node: &Node, dy: Value) {
         let [x, z] = [node.inputs[0], node.inputs[1]];
         if x == z && self.wants(x) {
-            let to = self.b.shape(x).clone();
+            let to = self.kept(x);
             let half = emit::contract_onto(&mut self.b, dy, x, &to);
             let dx = emit::scale(&mut self.b, half, 2.0);
             self.give(x, dx);
@@ -119,7 +124,7 @@ impl Sweep<'_> {
         }
         for (operand, other) in [(x, z), (z, x)] {
             if self.wants(operand) {
-                let to = self.b.shape(operand).clone();
+                let to = self.kept(operand);
                 let dx = emit::contract_onto(&mut self.b, dy, other, &to);
                 self.give(operand, dx);
             }
@@ -144,9 +149,9 @@ impl Sweep<'_> {
     /// A gather whose positions only have axes that its operand has picks one entry in each row: its transpose writes each row once
     /// and is element-wise. Any other adds up what is read more than once.
     fn gather(&mut self, node: &Node, axis: AxisId, dy: Value) -> Value {
+        let rest = self.kept(node.inputs[0]).without(axis);
         let b = &mut self.b;
         let positions = node.inputs[1];
-        let rest = b.shape(node.inputs[0]).without(axis);
         let picked = b.shape(positions).clone();
         if rest.contains_all(&picked) {
             let here = b.add(Op::Iota(axis), &[]);

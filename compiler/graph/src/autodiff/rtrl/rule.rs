@@ -1,0 +1,396 @@
+//! The rule of scans: one loop in the scan's own direction is appended, which takes the steps once more, brings the sensitivities up to
+//! date, and adds up the gradients of the sources.
+
+use super::super::reverse::{How, Sweep, sweep};
+use super::super::{GradError, activity, emit};
+use super::cell::Cell;
+use super::locate::{self, Obstacle, Rows};
+use super::sink::scan_below;
+use super::step::{closed, identity, immediate, onto};
+use super::{BLOCK, Learning, Mixing, Rtrl, Sensitivity, Stacked, blocked, elements, named};
+use crate::build::Builder;
+use crate::entity::{AxisId, Value};
+use crate::graph::{Node, Region};
+use crate::op::{Loop, Op};
+use crate::shape::{Shape, Ty};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the steps read unchanged and learn.
+pub(super) struct Source {
+    /// A state whose start value it is, or an invariant's argument.
+    pub(super) kind: Kind,
+    /// The argument in the step, where there is one.
+    pub(super) argument: Option<Value>,
+    pub(super) outside: Value,
+    pub(super) ty: Ty,
+    /// Its axes that are one of the states'.
+    pub(super) aligned: BTreeMap<AxisId, AxisId>,
+    /// Its other axes, and what stands for them in sensitivities.
+    pub(super) free: Vec<(AxisId, AxisId)>,
+    /// States that depend on it.
+    pub(super) states: Vec<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Start(usize),
+    Fixed,
+}
+
+/// The structure of a step.
+struct Plan {
+    rows: BTreeMap<usize, Both>,
+    sources: Vec<Source>,
+}
+
+/// What is known of a new state: on the ways to old states, and on those to sources.
+struct Both {
+    states: Rows,
+    sources: Rows,
+}
+
+/// The derivatives of a new state, by argument, and for each of its axes that mixes what stands for it in them.
+struct Local {
+    states: BTreeMap<Value, Value>,
+    state_twins: Vec<(AxisId, AxisId)>,
+    sources: BTreeMap<Value, Value>,
+    source_twins: Vec<(AxisId, AxisId)>,
+}
+
+/// A carry of the new loop: its argument, its start outside, its next value.
+struct Carried {
+    inside: Value,
+    start: Value,
+    next: Value,
+}
+
+impl Sweep<'_> {
+    /// The rule of a scan; `active` says which carries learn.
+    pub(in super::super) fn scan_rule(
+        &mut self,
+        y: Value,
+        node: &Node,
+        l: &Loop,
+        dys: &[Option<Value>],
+        active: &[bool],
+        rtrl: Rtrl,
+    ) -> Result<(), GradError> {
+        let mut cell = Cell::of(l, &node.inputs);
+        if !rtrl.local {
+            let below = |v: Value| self.wants(v);
+            let lower = cell.stacked.iter().find_map(|&(_, outside)| scan_below(&self.b, outside, &below));
+            if self.how.within || lower.is_some() {
+                let lower = lower.map(|v| self.b.region.node(v).origin.clone());
+                return Err(GradError::Stacked(Box::new(Stacked { upper: node.origin.clone(), lower })));
+            }
+        }
+        let taken = self.nearest(&cell, l.axis, active);
+        if !taken.is_empty() {
+            cell = self.sink(&cell, l.axis, &|argument| taken.contains(&argument));
+        }
+        let plan = self.plan(&cell, node, active)?;
+        self.admit(&cell, &plan, node, rtrl)?;
+        self.learn(y, node, l, dys, &cell, &plan, active, rtrl)
+    }
+
+    fn wanted(&self, pair: &(Value, Value)) -> bool {
+        emit::is_float(&self.b, pair.1) && self.wants(pair.1)
+    }
+
+    /// What is known of the learning states on the ways to the arguments.
+    fn rows(&self, cell: &Cell, node: &Node, active: &[bool], to: &[Value]) -> Result<BTreeMap<usize, Rows>, GradError> {
+        let moves = activity::dependents(&cell.region, to.iter().copied());
+        let mut all = BTreeMap::new();
+        for k in (0..cell.carries.len()).filter(|&k| active[k]) {
+            let rows = locate::rows(cell, k, &moves).map_err(|Obstacle(v)| {
+                let origin = &cell.region.node(v).origin;
+                blocked(
+                    "attention, a loop or routed experts within the step of a state",
+                    if origin.line > 0 { origin } else { &node.origin },
+                )
+            })?;
+            all.insert(k, rows);
+        }
+        Ok(all)
+    }
+
+    /// The arguments given step by step that are products with parameters and that states read without another product in between.
+    fn nearest(&self, cell: &Cell, axis: AxisId, active: &[bool]) -> BTreeSet<Value> {
+        let region = &cell.region;
+        let leads = activity::sources(region, (0..cell.carries.len()).filter(|&k| active[k]).map(|k| cell.results[k]));
+        let direct = |&(argument, outside): &(Value, Value)| {
+            let inside = activity::dependents(region, [argument]);
+            let on_the_way = (0..region.nodes.len()).filter(|&i| inside[i] && leads[i] && i != argument.index());
+            let moves = |i: usize| {
+                let op = &region.nodes[i].op;
+                matches!(op, Op::Map(_) | Op::Rename(_) | Op::Split { .. } | Op::Merge { .. })
+                    || matches!(op, Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. })
+            };
+            leads[argument.index()] && self.sinks(outside, axis) && on_the_way.into_iter().all(moves)
+        };
+        cell.stacked.iter().filter(|p| direct(p)).map(|p| p.0).collect()
+    }
+
+    fn plan(&mut self, cell: &Cell, node: &Node, active: &[bool]) -> Result<Plan, GradError> {
+        let states: Vec<Value> = cell.carries.iter().zip(active).filter(|(_, a)| **a).filter_map(|(c, _)| c.0).collect();
+        let fixed: Vec<Value> = cell.fixed.iter().filter(|p| self.wanted(p)).map(|p| p.0).collect();
+        let mut sources = self.rows(cell, node, active, &fixed)?;
+        let rows: BTreeMap<usize, Both> = self
+            .rows(cell, node, active, &states)?
+            .into_iter()
+            .filter_map(|(k, states)| Some((k, Both { states, sources: sources.remove(&k)? })))
+            .collect();
+        // Which states and sources a state's new value reads.
+        let reads = |k: usize, v: Option<Value>| v.is_some_and(|v| rows[&k].states.at.contains_key(&v));
+        let closure = |mut states: BTreeSet<usize>| -> Vec<usize> {
+            loop {
+                let more: Vec<usize> =
+                    rows.keys().copied().filter(|&k| !states.contains(&k) && states.iter().any(|&j| reads(k, cell.carries[j].0))).collect();
+                if more.is_empty() {
+                    return states.into_iter().collect();
+                }
+                states.extend(more);
+            }
+        };
+        let mut found: Vec<(Kind, Option<Value>, Value, Vec<usize>)> = Vec::new();
+        for &(argument, outside) in cell.fixed.iter().filter(|p| self.wanted(p)) {
+            let direct = rows.keys().copied().filter(|k| rows[k].sources.at.contains_key(&argument)).collect();
+            found.push((Kind::Fixed, Some(argument), outside, closure(direct)));
+        }
+        for &j in rows.keys() {
+            let (argument, outside) = cell.carries[j];
+            if self.wants(outside) {
+                found.push((Kind::Start(j), argument, outside, closure(BTreeSet::from([j]))));
+            }
+        }
+        let mut sources = Vec::new();
+        for (kind, argument, outside, states) in found {
+            let ty = self.b.ty(outside).clone();
+            let aligned = |own: AxisId| -> Option<AxisId> {
+                let at = |k: usize| argument.and_then(|a| rows[&k].sources.at.get(&a));
+                let candidates = match kind {
+                    Kind::Start(_) => vec![own],
+                    Kind::Fixed => states.iter().filter_map(|&k| at(k)?.iter().find(|p| *p.1 == own).map(|p| *p.0)).collect(),
+                };
+                let row = *candidates.first()?;
+                let fits = |k: &usize| {
+                    let direct = kind == Kind::Fixed && at(*k).is_some();
+                    rows[k].states.diagonal.contains(row) && (!direct || at(*k).is_some_and(|p| p.get(&row) == Some(&own)))
+                };
+                states.iter().all(fits).then_some(row)
+            };
+            let pairs: BTreeMap<AxisId, AxisId> = ty.shape.iter().filter_map(|own| Some((own, aligned(own)?))).collect();
+            let free: Vec<AxisId> = ty.shape.iter().filter(|a| !pairs.contains_key(a)).collect();
+            let free = free.into_iter().map(|a| (a, self.twin(a))).collect();
+            sources.push(Source { kind, argument, outside, ty, aligned: pairs, free, states });
+        }
+        Ok(Plan { rows, sources })
+    }
+
+    pub(super) fn twin(&mut self, axis: AxisId) -> AxisId {
+        let axis = self.b.axes[axis.index()].clone();
+        self.b.axis(axis.name, axis.size)
+    }
+
+    /// Refuses a step whose units mix, unless that was asked for.
+    fn admit(&self, cell: &Cell, plan: &Plan, node: &Node, rtrl: Rtrl) -> Result<(), GradError> {
+        let axes = &*self.b.axes;
+        let worst = plan.rows.iter().map(|(k, rows)| (elements(axes, &Shape::of(rows.states.mixed.keys().copied())), *k)).max();
+        let Some((size, k)) = worst.filter(|w| w.0 > BLOCK && !rtrl.full) else { return Ok(()) };
+        debug_assert!(size > 1);
+        let (mut numbers, mut operations) = (0u64, 0u64);
+        for source in &plan.sources {
+            let free = elements(axes, &Shape::of(source.free.iter().map(|f| f.0)));
+            for &k in &source.states {
+                let each = elements(axes, &cell.region.ty(cell.results[k]).shape).saturating_mul(free);
+                numbers = numbers.saturating_add(each);
+                for &j in source.states.iter().filter(|j| cell.carries[**j].0.is_some_and(|a| plan.rows[&k].states.at.contains_key(&a))) {
+                    let over = cell.region.ty(cell.results[j]).shape.minus(&plan.rows[&k].states.diagonal);
+                    operations = operations.saturating_add(each.saturating_mul(elements(axes, &over)));
+                }
+            }
+        }
+        let mixed = &plan.rows[&k].states.mixed;
+        let largest = mixed.iter().max_by_key(|m| axes[m.0.index()].size);
+        let mixer = largest.map(|m| cell.region.node(*m.1).origin.clone()).filter(|o| o.line > 0);
+        Err(GradError::Mixes(Box::new(Mixing {
+            mixer: mixer.unwrap_or_else(|| node.origin.clone()),
+            scan: node.origin.clone(),
+            axes: named(axes, &Shape::of(mixed.keys().copied())),
+            state: named(axes, &cell.region.ty(cell.results[k]).shape),
+            numbers,
+            operations,
+        })))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the rule of one operation, with what was found out about it")]
+    fn learn(
+        &mut self,
+        y: Value,
+        node: &Node,
+        l: &Loop,
+        dys: &[Option<Value>],
+        cell: &Cell,
+        plan: &Plan,
+        active: &[bool],
+        rtrl: Rtrl,
+    ) -> Result<(), GradError> {
+        let count = cell.carries.len();
+        let origin = node.origin.clone();
+        let mut region = cell.region.clone();
+        let fresh = |region: &mut Region, ty: Ty| {
+            region.push(Node { op: Op::Argument(u32::MAX), inputs: Default::default(), ty, origin: origin.clone() })
+        };
+        let (mut stacked, mut fixed) = (cell.stacked.clone(), cell.fixed.clone());
+
+        // The cotangents of this step alone.
+        let mut seeds = Vec::new();
+        for (i, dy) in dys.iter().enumerate().skip(count) {
+            let Some(dy) = *dy else { continue };
+            let mut ty = self.b.ty(dy).clone();
+            let list = if ty.shape.contains(l.axis) { &mut stacked } else { &mut fixed };
+            ty.shape = ty.shape.without(l.axis);
+            let inside = fresh(&mut region, ty);
+            list.push((inside, dy));
+            seeds.push((cell.results[i], inside));
+        }
+        let states: Vec<Value> = (0..count).filter(|&k| active[k]).filter_map(|k| cell.carries[k].0).collect();
+        let sources: Vec<Value> = plan.sources.iter().filter(|s| s.kind == Kind::Fixed).filter_map(|s| s.argument).collect();
+        let given: Vec<(Value, Value)> = cell.stacked.iter().copied().filter(|p| self.wanted(p)).collect();
+        let wrt: Vec<Value> = states.iter().chain(&sources).copied().chain(given.iter().map(|g| g.0)).collect();
+        let (region, cotangents) = sweep(self.b.axes, region, &seeds, &wrt, &How::default())?;
+        let now: BTreeMap<Value, Value> = wrt.iter().zip(cotangents).filter_map(|(v, c)| Some((*v, c?))).collect();
+
+        let mut region = region;
+        let mut local: BTreeMap<usize, Local> = BTreeMap::new();
+        for (&k, rows) in &plan.rows {
+            let (next, of_states, state_twins) = self.derivatives(region, cell.results[k], &states, &rows.states)?;
+            let (next, of_sources, source_twins) = self.derivatives(next, cell.results[k], &sources, &rows.sources)?;
+            region = next;
+            local.insert(k, Local { states: of_states, state_twins, sources: of_sources, source_twins });
+        }
+
+        // Sensitivities.
+        let mut sensitivities: BTreeMap<(usize, usize), Carried> = BTreeMap::new();
+        for (s, source) in plan.sources.iter().enumerate() {
+            for &k in &source.states {
+                let own = cell.region.ty(cell.results[k]);
+                let ty = Ty::new(own.dtype, own.shape.union(&Shape::of(source.free.iter().map(|f| f.1))));
+                let start = if source.kind == Kind::Start(k) {
+                    let one = identity(&mut self.b, &source.free, own.dtype);
+                    emit::spread(&mut self.b, one, &ty.shape)
+                } else {
+                    emit::zeros(&mut self.b, &ty)
+                };
+                let inside = fresh(&mut region, ty);
+                sensitivities.insert((s, k), Carried { inside, start, next: inside });
+            }
+        }
+        let mut b = Builder::over(self.b.axes, region);
+        b.origin = origin.clone();
+        for (s, source) in plan.sources.iter().enumerate() {
+            for &k in &source.states {
+                let (local, rows) = (&local[&k], &plan.rows[&k]);
+                let mut parts = Vec::new();
+                for &j in &source.states {
+                    let Some(&jacobian) = cell.carries[j].0.and_then(|a| local.states.get(&a)) else { continue };
+                    let old = sensitivities[&(s, j)].inside;
+                    let over = cell.region.ty(cell.results[j]).shape.minus(&rows.states.diagonal);
+                    let kept = b.shape(jacobian).union(b.shape(old)).minus(&over);
+                    let moved = emit::product_onto(&mut b, jacobian, old, &kept);
+                    let shape = b.shape(moved).clone();
+                    parts.push(emit::rename(&mut b, moved, local.state_twins.iter().map(|m| (m.1, m.0)).filter(|p| shape.contains(p.0))));
+                }
+                let direct = source.argument.filter(|_| source.kind == Kind::Fixed).and_then(|a| Some((a, *local.sources.get(&a)?)));
+                if let Some((argument, derivative)) = direct {
+                    parts.push(immediate(&mut b, derivative, source, &rows.sources.at[&argument], &local.source_twins));
+                }
+                let carried = &sensitivities[&(s, k)];
+                let ty = b.ty(carried.inside).clone();
+                let next = match emit::total(&mut b, &parts) {
+                    Some(next) => emit::spread(&mut b, next, &ty.shape),
+                    None => emit::zeros(&mut b, &ty),
+                };
+                sensitivities.entry((s, k)).and_modify(|c| c.next = next);
+            }
+        }
+
+        // Gradients of the sources: of this step's outputs through the state before it, and directly.
+        let mut sums: Vec<Carried> = Vec::new();
+        for (s, source) in plan.sources.iter().enumerate() {
+            let mut parts = Vec::new();
+            for &k in &source.states {
+                let Some(&cotangent) = cell.carries[k].0.and_then(|a| now.get(&a)) else { continue };
+                let shape = cell.region.ty(cell.results[k]).shape.clone();
+                parts.push(onto(&mut b, cotangent, sensitivities[&(s, k)].inside, &shape, source));
+            }
+            if source.kind == Kind::Fixed {
+                parts.extend(source.argument.and_then(|a| now.get(&a)).copied());
+            }
+            let inside = fresh(&mut b.region, source.ty.clone());
+            let next = match emit::total(&mut b, &parts) {
+                Some(part) => emit::add(&mut b, inside, part),
+                None => inside,
+            };
+            sums.push(Carried { inside, start: inside, next });
+        }
+        let region = b.region;
+        for (sum, source) in sums.iter_mut().zip(&plan.sources) {
+            sum.start = emit::zeros(&mut self.b, &source.ty);
+        }
+
+        // The loop.
+        let mut roots: Vec<Value> = cell.results[..count].to_vec();
+        let extra: Vec<&Carried> = sensitivities.values().chain(&sums).collect();
+        roots.extend(extra.iter().map(|c| c.next));
+        let carried = count + extra.len();
+        let given: Vec<(Value, Value)> = given.iter().filter_map(|(inside, outside)| Some((*now.get(inside)?, *outside))).collect();
+        roots.extend(given.iter().map(|g| g.0));
+        if rtrl.expose {
+            roots.extend(sensitivities.values().map(|c| c.next));
+        }
+        let arguments = cell
+            .carries
+            .iter()
+            .copied()
+            .chain(extra.iter().map(|c| (Some(c.inside), c.start)))
+            .chain(stacked.iter().chain(&fixed).map(|p| (Some(p.0), p.1)));
+        let (body, inputs) = closed(&region, &roots, arguments, carried, stacked.len());
+        let (body, stacked) = body;
+        let made = Loop { kind: l.kind, axis: l.axis, reverse: l.reverse, carries: carried, stacked, body };
+        let results = self.b.repeat(made, &inputs);
+
+        let last: BTreeMap<(usize, usize), Value> = sensitivities.keys().copied().zip(results[count..].iter().copied()).collect();
+        if rtrl.expose {
+            let steps = &results[carried + given.len()..];
+            for ((&(s, carry), &last), &steps) in last.iter().zip(steps) {
+                self.sensitivities.push(Sensitivity { scan: y, carry, source: plan.sources[s].outside, last, steps });
+            }
+        }
+        let totals = &results[count + sensitivities.len()..carried];
+        for (s, source) in plan.sources.iter().enumerate() {
+            let mut parts = vec![totals[s]];
+            for &k in &source.states {
+                let Some(cotangent) = dys[k] else { continue };
+                let shape = cell.region.ty(cell.results[k]).shape.clone();
+                parts.push(onto(&mut self.b, cotangent, last[&(s, k)], &shape, source));
+            }
+            let untouched = sums[s].next == sums[s].inside && parts.len() == 1;
+            if let Some(total) = emit::total(&mut self.b, &parts).filter(|_| !untouched) {
+                self.give(source.outside, total);
+            }
+        }
+        for ((_, outside), &dx) in given.iter().zip(&results[carried..]) {
+            self.give(*outside, dx);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the rule of scans is in force for a loop.
+pub(in super::super) fn asked(how: &How, l: &Loop) -> Option<Rtrl> {
+    match how.learning {
+        Learning::Rtrl(rtrl) if l.kind == crate::op::LoopKind::Scan => Some(rtrl),
+        _ => None,
+    }
+}
