@@ -3,4 +3,6 @@
 pub mod cases;
 pub mod check;
 pub mod generate;
+pub mod hostile;
+pub mod kills;
 pub mod spec;

@@ -1,0 +1,31 @@
+//! Kills training and holds what resumes against the unbroken run:
+//! `cargo run --release -p ogive-tests --example kills -- --ogive target/release/ogive --kills 34`, for each of three specs.
+
+use ogive_tests::kills::{SPECS, check};
+use std::path::PathBuf;
+
+#[allow(clippy::print_stdout, reason = "a command")]
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let given = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1).cloned());
+    let ogive = PathBuf::from(given("--ogive").unwrap_or_else(|| "target/release/ogive".into()));
+    let ogive = std::path::absolute(&ogive).unwrap_or(ogive);
+    let kills = given("--kills").and_then(|k| k.parse().ok()).unwrap_or(34);
+    let seed = given("--seed").and_then(|k| k.parse().ok()).unwrap_or(1);
+    let mut failed = false;
+    for &spec in SPECS {
+        match check(&ogive, spec, kills, seed) {
+            Ok(found) => println!(
+                "{}: {} kills, {} of them within the writing of a checkpoint, {} before the first; resumed bit by bit",
+                spec.0, found.killed, found.writing, found.begun_again
+            ),
+            Err(why) => {
+                failed = true;
+                println!("{why}");
+            }
+        }
+    }
+    if failed {
+        std::process::exit(1);
+    }
+}
