@@ -87,6 +87,10 @@ pub fn fences<'t>(page: &'t str, kind: &str) -> Vec<&'t str> {
 
 /// Codes that no spec alone can show: of files that are no specs, of the machine.
 pub fn without_spec(code: &str) -> bool {
-    const CODES: &[&str] = &["arch::syntax::too_large", "arch::syntax::not_text", "arch::set::no_effect", "arch::set::no_solution"];
-    CODES.contains(&code) || code.starts_with("arch::device::")
+    const CODES: &[&str] = &["syntax::too_large", "syntax::not_text", "set::no_effect", "set::no_solution", "grad::step"];
+    const DATA: &[&str] = &["unknown_source", "unknown_tokenizer", "split", "input"];
+    const FAMILIES: &[&str] = &["run", "checkpoint", "plan", "device", "internal"];
+    let code = code.trim_start_matches("arch::");
+    let (family, name) = code.split_once("::").unwrap_or((code, ""));
+    CODES.contains(&code) || FAMILIES.contains(&family) || family == "data" && !DATA.contains(&name)
 }

@@ -19,6 +19,21 @@ fn each_code_has_a_page_with_its_title_and_reason() {
     }
 }
 
+#[test]
+fn each_code_that_sources_write_out_exists() {
+    for folder in ["compiler", "runtime"] {
+        for file in spec::files(&spec::root().join(folder), "rs") {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for rest in text.split("arch::").skip(1) {
+                let code: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || matches!(c, '_' | ':' | '0'..='9')).collect();
+                let [family, name] = code.split("::").collect::<Vec<_>>()[..] else { continue };
+                let code = format!("arch::{family}::{name}");
+                assert!(name.is_empty() || codes::ALL.iter().any(|(c, _)| *c == code), "{}: no code {code}", file.display());
+            }
+        }
+    }
+}
+
 /// With `OGIVE_BLESS=1` the drawings in the pages are written anew.
 #[test]
 fn the_first_spec_of_a_page_fails_with_its_code_and_the_second_is_clean() {

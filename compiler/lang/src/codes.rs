@@ -114,6 +114,21 @@ codes! {
         UNKNOWN_TOKENIZER = "unknown_tokenizer", "a tokenizer that does not exist";
         SPLIT = "split", "the parts of a split are not positive numbers with a sum of at most 1";
         INPUT = "input", "an input of the model that the data does not give";
+        MISSING = "missing", "a file of the data that does not exist";
+        NOT_A_FILE = "not_a_file", "a path of the data that leads to no file";
+        UNREADABLE = "unreadable", "a file of the data that the system does not let be read";
+        OUTSIDE_ROOTS = "outside_roots", "a file of the data that lies outside the folders that may be read";
+        EMPTY = "empty", "a file of the data with nothing in it";
+        NOT_UTF8 = "not_utf8", "text that is not UTF-8 though its tokenizer reads characters";
+        TOO_SHORT = "too_short", "a part of the data with too few tokens for one context";
+        BAD_LINE = "bad_line", "a line of a jsonl file that is no object with a text";
+        ODD_SIZE = "odd_size", "a file of tokens whose size is no multiple of a token's";
+        OUTSIDE_VOCABULARY = "outside_vocabulary", "a token that lies outside the vocabulary";
+        BAD_TOKENIZER = "bad_tokenizer", "a file that is no tokenizer";
+        TOKENIZING = "tokenizing", "a tokenizer that fails on a text";
+        BAD_SPLIT = "bad_split", "numbers that are no split, given to the library";
+        BAD_CONTEXT = "bad_context", "a context of no tokens, or of more than can be held";
+        NO_CONTEXT = "no_context", "a part of the data without a context to evaluate on";
     }
     /// Sweeps.
     sweep {
@@ -132,6 +147,7 @@ codes! {
     /// Gradients.
     grad {
         NO_PATH = "no_path", "a loss does not depend on any parameter";
+        STEP = "step", "a training step that cannot be derived";
     }
     /// Cells.
     cell {
@@ -151,6 +167,40 @@ codes! {
         DIM_MISSING = "dim_missing", "a selection is used on a tensor without the dim that it is over";
         MIXED = "mixed", "different selections of one dim are combined, or a selection with all of it";
         PART = "part", "one of several dims that were selected over together is named alone";
+    }
+    /// Runs and their folders.
+    run {
+        EXISTS = "exists", "the folder of a new run holds one already";
+        NONE = "none", "a folder that holds no run";
+        BUSY = "busy", "another process trains in the folder";
+        BAD_LOCK = "bad_lock", "a description of a run or of a finished point that cannot be understood";
+        WRITE = "write", "a file of a run cannot be written";
+        READ = "read", "a file of a run cannot be read";
+        FILE = "file", "a file of a run cannot be replaced";
+        CHANGED = "changed", "a run that would not go on as it began";
+        NON_FINITE = "non_finite", "a loss or gradient that is no number";
+        UNEVEN = "uneven", "a batch that does not fall into equal micro-batches";
+    }
+    /// Checkpoints.
+    checkpoint {
+        WRITE = "write", "a checkpoint cannot be written";
+        UNREADABLE = "unreadable", "a file of a checkpoint cannot be read";
+        NONE = "none", "a run without a whole checkpoint";
+        DAMAGED = "damaged", "a checkpoint that is not as it was written";
+        RENAMED = "renamed", "a checkpoint whose folder names another step";
+        FOREIGN = "foreign", "a checkpoint of another model";
+    }
+    /// Plans.
+    plan {
+        MEMORY = "memory", "a run that needs more memory than there is";
+    }
+    /// Devices.
+    device {
+        EXECUTE = "execute", "a graph that the device cannot compile or run";
+    }
+    /// Faults of ogive.
+    internal {
+        LOWERING = "lowering", "a fault in ogive: a graph that cannot be made from a checked spec";
     }
 }
 

@@ -171,6 +171,7 @@ impl Backend for Cpu {
         }
         let code = compiler.finish().map_err(ExecError::Internal)?;
         let pool = self.pool(options.threads);
+        ogive_runtime::memory::ensure(plan.arena)?;
         Ok(Box::new(Machine::new(graph, plan, code, kernels, pool, self.trace.clone())))
     }
 }

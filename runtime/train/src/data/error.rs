@@ -1,5 +1,6 @@
 //! What can be wrong with a data set. Every variant has a stable code, under `arch::data`.
 
+use ogive_lang::codes;
 use std::path::PathBuf;
 
 /// Why a data set cannot be used.
@@ -53,20 +54,20 @@ impl DataError {
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            DataError::Missing(_) => "arch::data::missing",
-            DataError::NotAFile(_) => "arch::data::not_a_file",
-            DataError::Unreadable { .. } => "arch::data::unreadable",
-            DataError::OutsideRoots { .. } => "arch::data::outside_roots",
-            DataError::Empty { .. } => "arch::data::empty",
-            DataError::NotUtf8 { .. } => "arch::data::not_utf8",
-            DataError::TooShort { .. } => "arch::data::too_short",
-            DataError::BadLine { .. } => "arch::data::bad_line",
-            DataError::OddSize { .. } => "arch::data::odd_size",
-            DataError::OutsideVocabulary { .. } => "arch::data::outside_vocabulary",
-            DataError::BadTokenizer { .. } => "arch::data::bad_tokenizer",
-            DataError::Tokenizing { .. } => "arch::data::tokenizing",
-            DataError::BadSplit { .. } => "arch::data::bad_split",
-            DataError::BadContext(_) => "arch::data::bad_context",
+            DataError::Missing(_) => codes::data::MISSING,
+            DataError::NotAFile(_) => codes::data::NOT_A_FILE,
+            DataError::Unreadable { .. } => codes::data::UNREADABLE,
+            DataError::OutsideRoots { .. } => codes::data::OUTSIDE_ROOTS,
+            DataError::Empty { .. } => codes::data::EMPTY,
+            DataError::NotUtf8 { .. } => codes::data::NOT_UTF8,
+            DataError::TooShort { .. } => codes::data::TOO_SHORT,
+            DataError::BadLine { .. } => codes::data::BAD_LINE,
+            DataError::OddSize { .. } => codes::data::ODD_SIZE,
+            DataError::OutsideVocabulary { .. } => codes::data::OUTSIDE_VOCABULARY,
+            DataError::BadTokenizer { .. } => codes::data::BAD_TOKENIZER,
+            DataError::Tokenizing { .. } => codes::data::TOKENIZING,
+            DataError::BadSplit { .. } => codes::data::BAD_SPLIT,
+            DataError::BadContext(_) => codes::data::BAD_CONTEXT,
         }
     }
 
@@ -74,15 +75,19 @@ impl DataError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             DataError::Missing(_) => Some("paths are relative to the spec's folder; `text(webster)` needs no file"),
-            DataError::OutsideRoots { .. } => Some("pass `--data-root FOLDER`, or move the file beside the spec"),
+            DataError::OutsideRoots { .. } => Some("pass `--root FOLDER`, or move the file beside the spec"),
             DataError::NotUtf8 { .. } => Some("use `tokenizer: bytes`, or convert the file to UTF-8"),
             DataError::TooShort { .. } => Some("use a shorter `context:`, a larger share in `split:`, or more data"),
             DataError::BadLine { .. } => Some("each line is a JSON object with a string `text`, or the field that `field:` names"),
-            DataError::OddSize { .. } => Some("`width: 2` is for u16 tokens, `width: 4` for u32, both little-endian and without a header"),
-            DataError::OutsideVocabulary { .. } => Some("raise `vocab:`, or check `width:`"),
+            DataError::OddSize { .. } => Some("`bytes: 2` is for u16 tokens, `bytes: 4` for u32, both little-endian and without a header"),
+            DataError::OutsideVocabulary { .. } => Some("raise `vocab:`, or check `bytes:`"),
             DataError::BadSplit { .. } => Some("write `split: [0.98, 0.01, 0.01]`"),
             DataError::BadContext(_) => Some("write `context: 256`"),
-            _ => None,
+            DataError::NotAFile(_) => Some("name a file; a folder is not searched"),
+            DataError::Unreadable { .. } => Some("see that you may read it"),
+            DataError::Empty { .. } => Some("name a file with data in it"),
+            DataError::BadTokenizer { .. } => Some("use a `tokenizer.json` of the tokenizers library, `bytes` or `chars`"),
+            DataError::Tokenizing { .. } => Some("use a tokenizer that knows every character, such as `bytes`"),
         }
     }
 }

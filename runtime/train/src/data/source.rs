@@ -23,7 +23,7 @@ pub enum Source {
         /// The field with the text, `text` unless the spec says so.
         field: String,
     },
-    /// Tokens, little-endian and without a header: `tokens("path", width: 2)`.
+    /// Tokens, little-endian and without a header: `tokens("path", bytes: 2)`.
     Tokens {
         /// The file.
         path: PathBuf,

@@ -4,6 +4,7 @@
 //! that names its files with their true sizes is no checkpoint, so a process may be killed at any point.
 
 use crate::optimizer::AVERAGES;
+use ogive_lang::codes;
 use ogive_runtime::files::{self, FileError, Reader};
 use ogive_runtime::{Dim, Tensor, ports};
 use serde::{Deserialize, Serialize};
@@ -100,13 +101,25 @@ impl CheckpointError {
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            CheckpointError::Write { .. } => "arch::checkpoint::write",
-            CheckpointError::Unreadable { .. } => "arch::checkpoint::unreadable",
-            CheckpointError::None(_) => "arch::checkpoint::none",
-            CheckpointError::Damaged { .. } | CheckpointError::File(_) => "arch::checkpoint::damaged",
-            CheckpointError::Renamed { .. } => "arch::checkpoint::renamed",
-            CheckpointError::Foreign { .. } => "arch::checkpoint::foreign",
+            CheckpointError::Write { .. } => codes::checkpoint::WRITE,
+            CheckpointError::Unreadable { .. } => codes::checkpoint::UNREADABLE,
+            CheckpointError::None(_) => codes::checkpoint::NONE,
+            CheckpointError::Damaged { .. } | CheckpointError::File(_) => codes::checkpoint::DAMAGED,
+            CheckpointError::Renamed { .. } => codes::checkpoint::RENAMED,
+            CheckpointError::Foreign { .. } => codes::checkpoint::FOREIGN,
         }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        Some(match self {
+            CheckpointError::Write { .. } => "make room and see that the folder may be written; then `ogive resume FOLDER`",
+            CheckpointError::Unreadable { .. } => "see that the file is there and may be read",
+            CheckpointError::None(_) => "train anew into another folder with `--out`; `every N { checkpoint }` writes one every N steps",
+            CheckpointError::Damaged { .. } | CheckpointError::File(_) => "use an earlier one: `--checkpoint STEP`, or delete this one",
+            CheckpointError::Renamed { .. } => "give the folder its name back",
+            CheckpointError::Foreign { .. } => "leave out the `--set` that changes the model, or name another run",
+        })
     }
 }
 

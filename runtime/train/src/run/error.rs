@@ -4,6 +4,7 @@ use super::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::optimizer::StepError;
 use ogive_graph::Origin;
+use ogive_lang::codes;
 use ogive_runtime::ExecError;
 use ogive_runtime::files::FileError;
 use std::path::{Path, PathBuf};
@@ -96,23 +97,23 @@ impl RunError {
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            RunError::Exists(_) => "arch::run::exists",
-            RunError::NoRun(_) => "arch::run::none",
-            RunError::Busy(_) => "arch::run::busy",
-            RunError::BadLock { .. } => "arch::run::bad_lock",
-            RunError::Write { .. } => "arch::run::write",
-            RunError::Read { .. } => "arch::run::read",
-            RunError::Changed(_) => "arch::run::changed",
-            RunError::NonFinite { .. } => "arch::run::non_finite",
-            RunError::WillNotFit { .. } | RunError::Exec(ExecError::Memory { .. }) => "arch::plan::memory",
-            RunError::Uneven { .. } => "arch::run::uneven",
-            RunError::NoContext(_) => "arch::data::no_context",
-            RunError::Lowering(_) => "arch::internal::lowering",
+            RunError::Exists(_) => codes::run::EXISTS,
+            RunError::NoRun(_) => codes::run::NONE,
+            RunError::Busy(_) => codes::run::BUSY,
+            RunError::BadLock { .. } => codes::run::BAD_LOCK,
+            RunError::Write { .. } => codes::run::WRITE,
+            RunError::Read { .. } => codes::run::READ,
+            RunError::Changed(_) => codes::run::CHANGED,
+            RunError::NonFinite { .. } => codes::run::NON_FINITE,
+            RunError::WillNotFit { .. } | RunError::Exec(ExecError::Memory { .. }) => codes::plan::MEMORY,
+            RunError::Uneven { .. } => codes::run::UNEVEN,
+            RunError::NoContext(_) => codes::data::NO_CONTEXT,
+            RunError::Lowering(_) => codes::internal::LOWERING,
             RunError::Data(e) => e.code(),
             RunError::Checkpoint(e) => e.code(),
-            RunError::File(_) => "arch::run::file",
-            RunError::Step(_) => "arch::grad::step",
-            RunError::Exec(_) => "arch::device::execute",
+            RunError::File(_) => codes::run::FILE,
+            RunError::Step(_) => codes::grad::STEP,
+            RunError::Exec(_) => codes::device::EXECUTE,
         }
     }
 
@@ -123,8 +124,18 @@ impl RunError {
             RunError::WillNotFit { .. } => Some("make the batch smaller (`--set budget.batch=4`), or sum micro-batches (`accumulate: 4`)"),
             RunError::NonFinite { .. } => Some("lower the learning rate, warm up longer, or clip the gradient (`clip: 1`)"),
             RunError::Uneven { .. } => Some("`accumulate:` divides the batch of the budget"),
+            RunError::NoRun(_) => Some("name the folder that `ogive train` wrote, such as runs/EXPERIMENT"),
+            RunError::Busy(_) => Some("wait until it ends, or stop it; what it has written stays"),
+            RunError::BadLock { .. } => Some("put the file back as ogive wrote it, or train anew into another folder with `--out`"),
+            RunError::Write { .. } | RunError::File(_) => {
+                Some("make room and see that the folder may be written, or name another with `--out`")
+            }
+            RunError::Read { .. } => Some("see that the file is there and may be read"),
+            RunError::Changed(_) => Some("put back what the run began with, or train anew into another folder with `--out`"),
+            RunError::NoContext(_) => Some("give that part of the data a larger share in `split:`, or use a shorter `context:`"),
             RunError::Data(e) => e.help(),
-            _ => None,
+            RunError::Checkpoint(e) => e.help(),
+            RunError::Lowering(_) | RunError::Step(_) | RunError::Exec(_) => None,
         }
     }
 

@@ -3,8 +3,8 @@
 use super::RunError;
 use crate::problem::Problem;
 use ogive_graph::{Graph, Op, Region};
-use ogive_runtime::Memory;
 use ogive_runtime::memory::Machine;
+use ogive_runtime::{ExecError, Memory};
 
 /// Bytes that the compiled graphs and the store need together: they share the store, and each keeps its arena.
 pub(super) fn needed(graphs: &[Memory], store: u64) -> u64 {
@@ -23,6 +23,16 @@ pub(super) fn ensure_in(available: Option<u64>, needed: u64, problem: &Problem, 
     match available {
         Some(available) if needed > available => Err(RunError::WillNotFit { needed, available, largest: largest(problem, step) }),
         _ => Ok(()),
+    }
+}
+
+/// What a back end says that cannot have its memory, with the store on top and what takes the most.
+pub(super) fn refused(why: ExecError, store: u64, problem: &Problem, step: &Graph) -> RunError {
+    match why {
+        ExecError::Memory { needed, available } => {
+            RunError::WillNotFit { needed: needed.saturating_add(store), available, largest: largest(problem, step) }
+        }
+        other => other.into(),
     }
 }
 

@@ -142,8 +142,9 @@ impl<'a> Trainer<'a> {
         let step_graphs = optimizer::step(&forward, problem.params(), &problem.optimizer)?;
         let store = stored_bytes(&problem, &step_graphs);
         fit::ensure(store, &problem, &step_graphs.compute)?;
-        let compute = backend.compile(&step_graphs.compute, &options.exec)?;
-        let apply = step_graphs.apply.as_ref().map(|graph| backend.compile(graph, &options.exec)).transpose()?;
+        let compile = |graph| backend.compile(graph, &options.exec).map_err(|why| fit::refused(why, store, &problem, &step_graphs.compute));
+        let compute = compile(&step_graphs.compute)?;
+        let apply = step_graphs.apply.as_ref().map(compile).transpose()?;
         let memories: Vec<_> = [Some(&compute), apply.as_ref()].into_iter().flatten().map(|e| e.memory()).collect();
         let memory = fit::needed(&memories, store);
         if backend.name() != "interp" {
