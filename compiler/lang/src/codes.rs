@@ -148,6 +148,10 @@ codes! {
     grad {
         NO_PATH = "no_path", "a loss does not depend on any parameter";
         STEP = "step", "a training step that cannot be derived";
+        UNITS_MIX = "units_mix", "units of a state read each other, which `rtrl` does not admit";
+        NO_STATE = "no_state", "`rtrl` of a model without a state";
+        SCANS_STACKED = "scans_stacked", "one scan feeds another, which `rtrl` does not admit";
+        WITHIN_STEP = "within_step", "the step of a state holds what `rtrl` cannot pass";
     }
     /// Cells.
     cell {

@@ -2,6 +2,7 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ogive::stages::Stage;
+use ogive_lang::hir::experiment::Gradient;
 use std::path::PathBuf;
 
 /// Say what a network is in a `.arch` file; ogive checks it, costs it, compiles it and trains it.
@@ -108,6 +109,12 @@ pub(crate) struct Check {
     /// Warnings count as errors.
     #[arg(long)]
     pub(crate) deny_warnings: bool,
+    /// Compare gradients on random data: backward through time, forward in time, and finite differences.
+    #[arg(long)]
+    pub(crate) gradients: bool,
+    /// With --gradients: the block, model or experiment. Default: the only experiment, else the last model, else the last block.
+    #[arg(long, value_name = "NAME", requires = "gradients")]
+    pub(crate) of: Option<String>,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -228,6 +235,12 @@ pub(crate) struct Run {
     /// Cotangents of outputs, by name: asks for gradients of sum(output * cotangent).
     #[arg(long, value_name = "FILE")]
     pub(crate) cotangents: Option<PathBuf>,
+    /// How gradients go through time: bptt, rtrl, rtrl(full), rtrl(local).
+    #[arg(long, value_name = "RULE", default_value_t = Gradient::default())]
+    pub(crate) gradient: Gradient,
+    /// With `--gradient rtrl`: also write what states have of parameters, `sensitivity.NAME` and `sensitivity.NAME.steps`.
+    #[arg(long)]
+    pub(crate) sensitivities: bool,
     /// Where outputs and gradients (`grad.NAME`) are written.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

@@ -65,6 +65,7 @@ impl Asked {
             name: experiment.name.clone(),
             training: lower::experiment(experiment, &options),
             evaluation: Box::new(evaluation),
+            gradient: experiment.gradient,
             optimizer: experiment.optimizer.clone(),
             budget: experiment.budget,
             every: experiment.every.clone(),

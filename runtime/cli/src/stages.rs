@@ -1,6 +1,7 @@
 //! A spec at each stage of compilation, as text.
 
 use ogive_graph::autodiff::reverse;
+use ogive_graph::autodiff::rtrl::{Learning, Sensitivity};
 use ogive_graph::{Graph, Op, Output, Port, Value, pipeline};
 use ogive_lang::hir::{Experiment, Program};
 use ogive_lang::lower::{self, Lowered};
@@ -162,8 +163,10 @@ fn differentiated(elaborated: &Elaborated, lowered: &Lowered) -> Result<Graph, S
     let other = |e: &dyn std::fmt::Display| StageError::Other(e.to_string());
     match elaborated {
         Elaborated::Experiment(e) => {
-            let forward = passes(&lowered.graph, pipeline::FORWARD)?;
-            ogive_train::optimizer::step(&forward, &lowered.params, &e.optimizer).map(|s| s.compute).map_err(|e| other(&e))
+            let forward = e.gradient.prepare(&lowered.graph, false).map_err(|f| StageError::Other(f.to_string()))?;
+            ogive_train::optimizer::step_by(&forward, &lowered.params, &e.optimizer, e.gradient.learning())
+                .map(|s| s.compute)
+                .map_err(|e| other(&e))
         }
         Elaborated::Program(_) => {
             let forward = passes(&lowered.graph, pipeline::FORWARD)?;
@@ -187,6 +190,20 @@ pub fn with_gradients(
     outputs: &[String],
     wanted: &mut dyn FnMut(&Port, &Op) -> bool,
 ) -> Result<Graph, ogive_graph::autodiff::GradError> {
+    with_gradients_by(forward, outputs, wanted, Learning::Bptt)
+}
+
+/// [`with_gradients`] by the given rule for scans. Where the rule exposes them, also outputs `sensitivity.PARAMETER` for what each scan's
+/// state has of a parameter after the last step, and `sensitivity.PARAMETER.steps` after each.
+///
+/// # Errors
+/// Operations without a derivative; scans that the rule does not admit.
+pub fn with_gradients_by(
+    forward: &Graph,
+    outputs: &[String],
+    wanted: &mut dyn FnMut(&Port, &Op) -> bool,
+    learning: Learning,
+) -> Result<Graph, ogive_graph::autodiff::GradError> {
     let mut graph = forward.clone();
     let mut seeds = Vec::new();
     for output in &forward.outputs {
@@ -209,14 +226,34 @@ pub fn with_gradients(
         }
     }
     let values: Vec<Value> = wrt.iter().map(|w| w.1).collect();
-    let found = reverse::vjp(&graph, &seeds, &values)?;
+    let found = reverse::vjp_by(&graph, &seeds, &values, learning)?;
     let mut graph = found.graph;
+    for sensitivity in &found.sensitivities {
+        expose(&mut graph, sensitivity);
+    }
     for ((port, _), cotangent) in wrt.into_iter().zip(found.cotangents) {
         if let Some(value) = cotangent {
             graph.outputs.push(Output { port: Port { name: format!("grad.{}", port.name), order: port.order }, value, update: false });
         }
     }
     Ok(graph)
+}
+
+/// Adds a sensitivity to the outputs: the batch first, then the state's other axes, then the parameter's own.
+fn expose(graph: &mut Graph, sensitivity: &Sensitivity) {
+    let (Op::Param(port), Op::Loop(scan)) = (&graph.region.node(sensitivity.source).op, &graph.region.node(sensitivity.scan).op) else {
+        return;
+    };
+    let state = &graph.region.ty(graph.region.node(sensitivity.scan).inputs[sensitivity.carry]).shape;
+    let own = graph.region.ty(sensitivity.last).shape.minus(state);
+    let (batch, units): (Vec<_>, Vec<_>) = state.iter().partition(|&a| graph.name(a) == "batch");
+    let order: Vec<_> = batch.into_iter().chain(units).chain(own.iter()).collect();
+    let state = if scan.carries > 1 { format!(".{}", sensitivity.carry) } else { String::new() };
+    let name = format!("sensitivity.{}{state}", port.name);
+    let steps = std::iter::once(scan.axis).chain(order.iter().copied()).collect();
+    let each = Output { port: Port { name: format!("{name}.steps"), order: steps }, value: sensitivity.steps, update: false };
+    graph.outputs.push(Output { port: Port { name, order }, value: sensitivity.last, update: false });
+    graph.outputs.push(each);
 }
 
 /// A stage of a subject as text.

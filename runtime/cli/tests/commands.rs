@@ -184,3 +184,73 @@ fn bad_data_is_an_error_with_its_code() {
         assert!(text(&output.stderr).contains("arch::data::"), "{}", text(&output.stderr));
     }
 }
+
+/// A model whose projection, outside the cell, and cell are learned forward exactly.
+const RECURRENT: &str = "cell each[unit](x: [unit]) -> h: [unit] {
+  param r, g: [unit] ~ normal(0.5)
+  state h: [unit] = 0
+  keep = sigmoid(g * prev h + x)
+  h    = keep * tanh(r * prev h + x) + (1 - keep) * prev h
+}
+model tiny[seq, vocab, unit = 6](tokens: [seq] in vocab) -> logits: [seq, vocab] {
+  param embed: [vocab, unit] ~ normal(1)
+  param out:   [unit, vocab] ~ normal(1)
+  logits = scan each(embed[tokens]) along seq @unit out
+}
+experiment first {
+  model     tiny
+  data      text(\"text.txt\", tokenizer: chars, context: 12)
+  loss      cross_entropy(logits, next(tokens), over: vocab)
+  gradient  RULE
+  optimizer adam(lr: 1e-2)
+  budget    steps: 20, batch: 4
+}
+";
+
+fn losses(folder: &Path, rule: &str) -> Vec<f64> {
+    write(folder, "text.txt", "the cat sat on the mat and the dog sat on the log. ".repeat(40));
+    let spec = write(folder, &format!("{}.arch", rule.len()), RECURRENT.replace("RULE", rule));
+    let out = format!("run{}", rule.len());
+    exits(&ogive(folder, &["train", &spec, "--out", &out]), 0);
+    let rows = std::fs::read_to_string(folder.join(out).join("metrics.jsonl")).expect("metrics");
+    let value = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("a row");
+    rows.lines().filter_map(|l| value(l).get("loss").and_then(serde_json::Value::as_f64)).collect()
+}
+
+#[test]
+fn training_forward_in_time_goes_the_way_of_training_backward() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (back, ahead) = (losses(folder.path(), "bptt"), losses(folder.path(), "rtrl "));
+    assert_eq!(back.len(), ahead.len());
+    assert!(back.len() >= 2 && back.iter().zip(&ahead).all(|(a, b)| (a - b).abs() < 1e-3 * a.abs()), "{back:?}\n{ahead:?}");
+    let cut = losses(folder.path(), "bptt(truncate: 2)");
+    assert!(back.iter().zip(&cut).any(|(a, b)| (a - b).abs() > 1e-4), "a truncation changes the way: {back:?}\n{cut:?}");
+}
+
+#[test]
+fn gradients_are_compared_three_ways() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = write(folder.path(), "a.arch", RECURRENT.replace("RULE", "rtrl"));
+    let output = ogive(folder.path(), &["check", "--gradients", &spec]);
+    exits(&output, 0);
+    let (table, said) = (text(&output.stdout), text(&output.stderr));
+    for name in ["embed", "out", "each.r", "each.g"] {
+        let row = table.lines().find(|l| l.split_whitespace().next() == Some(name)).unwrap_or_else(|| panic!("{name}: {table}"));
+        let share = |back: usize| row.split_whitespace().rev().nth(back).and_then(|x| x.parse::<f64>().ok()).expect("a number");
+        assert!(share(0) < 1e-10 && share(1) < 1e-6, "{row}");
+    }
+    assert!(!said.contains("present step"), "{said}");
+    let dense = spec.replace("a.arch", "b.arch");
+    write(
+        folder.path(),
+        "b.arch",
+        RECURRENT
+            .replace("RULE", "bptt")
+            .replace("r * prev h", "(prev h @unit W)[after as unit]")
+            .replace("r, g", "g")
+            .replace("  state", "  param W: [unit, after]\n  state"),
+    );
+    let output = ogive(folder.path(), &["check", "--gradients", &dense]);
+    exits(&output, 0);
+    assert!(text(&output.stderr).contains("rtrl(full)") && text(&output.stderr).contains("mix along unit = 6"), "{}", text(&output.stderr));
+}

@@ -94,11 +94,16 @@ fn compare(found: &Tensors, name: &str, expected: &Array, tolerance: f64) {
 
 /// A block of `specs/papers/fast_weights/FILE.arch` on the reference interpreter.
 fn run(file: &str, block: &str, set: &[&str], params: &Tensors, inputs: &Tensors, cotangents: &Tensors) -> Tensors {
+    run_by(file, block, set, &[], [params, inputs, cotangents])
+}
+
+/// The same with more arguments.
+fn run_by(file: &str, block: &str, set: &[&str], more: &[&str], [params, inputs, cotangents]: [&Tensors; 3]) -> Tensors {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let mut command = Command::new(env!("CARGO_BIN_EXE_ogive"));
     command.arg("run").arg(root().join(format!("specs/papers/fast_weights/{file}.arch")));
-    command.args(["--of", block, "--dtype", "f64", "--backend", "interp"]);
+    command.args(["--of", block, "--dtype", "f64", "--backend", "interp"]).args(more);
     for s in set {
         command.args(["--set", s]);
     }
@@ -272,35 +277,62 @@ fn the_delta_net_model_agrees() {
     language("model_deltanet", "deltanet_group", "deltanet_layer", "mixer=delta");
 }
 
+/// Parameters or gradients of the element-wise LSTM by our names.
+fn elstm(official: &Tensors, prefix: &str) -> Tensors {
+    let source = Source(official, prefix.into());
+    let (unit, input) = (8, 5);
+    let gate = source.get("output_gate.weight");
+    let row = input + unit;
+    let mut all = Tensors::from([
+        ("embed".to_owned(), source.get("embedding.weight").clone()),
+        ("output".to_owned(), transposed(source.get("out_layer.weight"))),
+        ("bias".to_owned(), source.get("out_layer.bias").clone()),
+        ("elstm.Z".to_owned(), transposed(source.get("rnn_func.wm_z"))),
+        ("elstm.F".to_owned(), transposed(source.get("rnn_func.wm_f"))),
+        ("elstm.O".to_owned(), gather(gate, &[input, unit], |i| i[1] * row + i[0])),
+        ("elstm.P".to_owned(), gather(gate, &[unit, unit], |i| i[1] * row + input + i[0])),
+        ("elstm.bo".to_owned(), source.get("output_gate.bias").clone()),
+    ]);
+    for (theirs, ours) in [("wv_z", "z"), ("wv_f", "f"), ("bias_z", "bz"), ("bias_f", "bf")] {
+        all.insert(format!("elstm.{ours}"), shaped(source.get(&format!("rnn_func.{theirs}")), &[unit]));
+    }
+    all
+}
+
+/// The element-wise LSTM on the official symbols with the cotangent of the official loss.
+fn run_elstm(official: &Tensors, more: &[&str]) -> Tensors {
+    let inputs = Tensors::from([("symbols".to_owned(), official["in.ids"].clone())]);
+    let cotangent = cross_entropy(&official["out.logits"], &official["in.targets"], 1.0, None);
+    let cotangents = Tensors::from([("logits".to_owned(), cotangent)]);
+    run_by("elstm", "copy_elstm", &[], more, [&elstm(official, "w."), &inputs, &cotangents])
+}
+
 #[test]
 fn the_element_wise_lstm_agrees_with_backpropagation_through_time() {
     let official = official("elstm_model_bptt_rtrl");
-    let ours = |prefix: &str| {
-        let source = Source(&official, prefix.into());
-        let (unit, input) = (8, 5);
-        let gate = source.get("output_gate.weight");
-        let row = input + unit;
-        let mut all = Tensors::from([
-            ("embed".to_owned(), source.get("embedding.weight").clone()),
-            ("output".to_owned(), transposed(source.get("out_layer.weight"))),
-            ("bias".to_owned(), source.get("out_layer.bias").clone()),
-            ("elstm.Z".to_owned(), transposed(source.get("rnn_func.wm_z"))),
-            ("elstm.F".to_owned(), transposed(source.get("rnn_func.wm_f"))),
-            ("elstm.O".to_owned(), gather(gate, &[input, unit], |i| i[1] * row + i[0])),
-            ("elstm.P".to_owned(), gather(gate, &[unit, unit], |i| i[1] * row + input + i[0])),
-            ("elstm.bo".to_owned(), source.get("output_gate.bias").clone()),
-        ]);
-        for (theirs, ours) in [("wv_z", "z"), ("wv_f", "f"), ("bias_z", "bz"), ("bias_f", "bf")] {
-            all.insert(format!("elstm.{ours}"), shaped(source.get(&format!("rnn_func.{theirs}")), &[unit]));
-        }
-        all
-    };
-    let inputs = Tensors::from([("symbols".to_owned(), official["in.ids"].clone())]);
-    let cotangent = cross_entropy(&official["out.logits"], &official["in.targets"], 1.0, None);
-    let found = run("elstm", "copy_elstm", &[], &ours("w."), &inputs, &Tensors::from([("logits".to_owned(), cotangent)]));
+    let found = run_elstm(&official, &[]);
     compare(&found, "logits", &official["out.logits"], TOLERANCE);
-    for (name, expected) in ours("grad_bptt.w.") {
+    for (name, expected) in elstm(&official, "grad_bptt.w.") {
         compare(&found, &format!("grad.{name}"), &expected, TOLERANCE);
+    }
+}
+
+/// Gradients (of the embedding: of the present step alone) and what the state has of each parameter, after the last step and after each.
+#[test]
+fn the_element_wise_lstm_agrees_with_real_time_recurrent_learning() {
+    let official = official("elstm_model_bptt_rtrl");
+    let found = run_elstm(&official, &["--gradient", "rtrl", "--sensitivities"]);
+    compare(&found, "logits", &official["out.logits"], TOLERANCE);
+    for (name, expected) in elstm(&official, "grad_rtrl.w.") {
+        compare(&found, &format!("grad.{name}"), &expected, TOLERANCE);
+    }
+    let (back, ahead) = (&official["grad_bptt.w.embedding.weight"], &official["grad_rtrl.w.embedding.weight"]);
+    assert!(back.data.iter().zip(&ahead.data).any(|(a, b)| (a - b).abs() > 0.1), "the two rules differ before the cell");
+    for (theirs, ours) in [("Z", "Z"), ("F", "F"), ("wz", "z"), ("wf", "f"), ("bz", "bz"), ("bf", "bf")] {
+        compare(&found, &format!("sensitivity.elstm.{ours}"), &official[&format!("mid.sens_final.{theirs}")], TOLERANCE);
+        if let Some(steps) = official.get(&format!("mid.sens_steps.{theirs}")) {
+            compare(&found, &format!("sensitivity.elstm.{ours}.steps"), steps, TOLERANCE);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::data::Dataset;
 use ogive_graph::DType;
-use ogive_lang::hir::experiment::{Budget, Claim, Every, Optimizer};
+use ogive_lang::hir::experiment::{Budget, Claim, Every, Gradient, Optimizer};
 use ogive_lang::lower::{Lowered, Parameter};
 use sha2::{Digest, Sha256};
 
@@ -15,6 +15,8 @@ pub struct Problem {
     pub training: Lowered,
     /// Gives the forward graph with `training` false for a number of contexts and of tokens in each.
     pub evaluation: Box<dyn Fn(u64, u64) -> Result<Lowered, String>>,
+    /// How gradients go through time.
+    pub gradient: Gradient,
     /// How weights change.
     pub optimizer: Optimizer,
     /// How long.

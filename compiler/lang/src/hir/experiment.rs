@@ -3,7 +3,11 @@
 pub use super::generated::{Generated, Task};
 use super::{InstanceId, Program};
 use crate::source::Span;
-use ogive_graph::AxisId;
+use ogive_graph::autodiff::rtrl::{Learning, Rtrl};
+use ogive_graph::pipeline::{self, FORWARD, FORWARD_IN_TIME, Failure};
+use ogive_graph::truncate::truncate;
+use ogive_graph::{AxisId, Graph};
+use std::fmt;
 
 /// All that a run needs.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Experiment {
     pub data: Data,
     /// Loss and metrics.
     pub objective: Objective,
+    /// How gradients go through time.
+    pub gradient: Gradient,
     /// How weights change.
     pub optimizer: Optimizer,
     /// How long.
@@ -138,6 +144,79 @@ pub enum Tokenizer {
     Chars,
     /// A Hugging Face `tokenizer.json`.
     File(String),
+}
+
+/// How gradients go through time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gradient {
+    /// Backpropagation through time, cut every so many steps where that is given.
+    Bptt {
+        /// Steps of a segment.
+        truncate: Option<u64>,
+    },
+    /// Real-time recurrent learning.
+    Rtrl(Rtrl),
+}
+
+impl Default for Gradient {
+    fn default() -> Self {
+        Gradient::Bptt { truncate: None }
+    }
+}
+
+impl Gradient {
+    /// The rule for scans.
+    pub fn learning(self) -> Learning {
+        match self {
+            Gradient::Bptt { .. } => Learning::Bptt,
+            Gradient::Rtrl(rtrl) => Learning::Rtrl(rtrl),
+        }
+    }
+
+    /// A graph made ready to be differentiated: what prepares a lowered graph, and the cuts of a truncation.
+    ///
+    /// # Errors
+    /// A fault of ogive.
+    pub fn prepare(self, graph: &Graph, check: bool) -> Result<Graph, Box<Failure>> {
+        let passes = if self.learning() == Learning::Bptt { FORWARD } else { FORWARD_IN_TIME };
+        let graph = pipeline::run(graph, passes, check)?.0;
+        Ok(match self {
+            Gradient::Bptt { truncate: Some(steps) } => truncate(&graph, steps),
+            _ => graph,
+        })
+    }
+}
+
+/// As in the language.
+impl fmt::Display for Gradient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gradient::Bptt { truncate: None } => f.write_str("bptt"),
+            Gradient::Bptt { truncate: Some(steps) } => write!(f, "bptt(truncate: {steps})"),
+            Gradient::Rtrl(Rtrl { full: false, local: false, .. }) => f.write_str("rtrl"),
+            Gradient::Rtrl(Rtrl { full: true, local: false, .. }) => f.write_str("rtrl(full)"),
+            Gradient::Rtrl(Rtrl { full: false, local: true, .. }) => f.write_str("rtrl(local)"),
+            Gradient::Rtrl(Rtrl { full: true, local: true, .. }) => f.write_str("rtrl(full, local)"),
+        }
+    }
+}
+
+/// As in the language, without a truncation.
+impl std::str::FromStr for Gradient {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || format!("`{text}` is none of bptt, rtrl, rtrl(full), rtrl(local), rtrl(full, local)");
+        let rtrl = |full, local| Gradient::Rtrl(Rtrl { full, local, ..Rtrl::default() });
+        match text.split_whitespace().collect::<String>().as_str() {
+            "bptt" => Ok(Gradient::default()),
+            "rtrl" => Ok(rtrl(false, false)),
+            "rtrl(full)" => Ok(rtrl(true, false)),
+            "rtrl(local)" => Ok(rtrl(false, true)),
+            "rtrl(full,local)" | "rtrl(local,full)" => Ok(rtrl(true, true)),
+            _ => Err(known()),
+        }
+    }
 }
 
 /// An optimiser with its settings.

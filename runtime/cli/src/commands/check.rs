@@ -6,6 +6,9 @@ use crate::{load, output};
 use ogive_lang::{Diagnostics, Severity, Sources};
 
 pub(crate) fn run(args: &Check) -> Result<(), Exit> {
+    if args.gradients {
+        return super::check_gradients::run(args);
+    }
     let settings = load::settings(&args.overrides, false)?;
     let mut failed = false;
     let mut json = Vec::new();

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod check_gradients;
 mod completions;
 mod cost;
 mod data;

@@ -4,9 +4,10 @@ use crate::args::{Float, Run};
 use crate::exit::Exit;
 use crate::{backends, load, output, which};
 use ogive::stages;
-use ogive_graph::{DType, Graph, pipeline};
+use ogive_graph::{DType, Graph};
 use ogive_lang::elaborate;
 use ogive_lang::hir::Program;
+use ogive_lang::hir::experiment::Gradient;
 use ogive_lang::lower::{self, Binding, Listed, Lowered};
 use ogive_runtime::files::{self, Reader};
 use ogive_runtime::{Bindings, Draw, Store, Tensor};
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
     let inputs_only = bindings.clone();
     let graph = if args.cotangents.is_some() {
         let seeds = cotangents.take(seeds_expected(&lowered, &cotangents), dtype)?;
-        let graph = with_gradients(&lowered, &seeds)?;
+        let graph = with_gradients(&lowered, &seeds, args)?;
         bindings.extend(seeds.into_iter().map(|(name, tensor)| (stages::cotangent(&name), tensor)));
         graph
     } else {
@@ -83,13 +84,17 @@ fn seeds_expected(lowered: &Lowered, given: &Given) -> Wanted {
 }
 
 /// The graph with an input for each cotangent and an output `grad.NAME` for each parameter and floating input that has one.
-fn with_gradients(lowered: &Lowered, seeds: &BTreeMap<String, Tensor>) -> Result<Graph, Exit> {
-    let forward = pipeline::run(&lowered.graph, pipeline::FORWARD, false).map_err(|f| {
+fn with_gradients(lowered: &Lowered, seeds: &BTreeMap<String, Tensor>, args: &Run) -> Result<Graph, Exit> {
+    let mut gradient = args.gradient;
+    if let Gradient::Rtrl(rule) = &mut gradient {
+        rule.expose = args.sensitivities;
+    }
+    let forward = gradient.prepare(&lowered.graph, false).map_err(|f| {
         output::error(f.to_string());
         Exit::Fault
     })?;
     let outputs: Vec<String> = seeds.keys().cloned().collect();
-    stages::with_gradients(&forward.0, &outputs, &mut |_, _| true).map_err(|e| {
+    stages::with_gradients_by(&forward, &outputs, &mut |_, _| true, gradient.learning()).map_err(|e| {
         output::error(e.to_string());
         Exit::Spec
     })

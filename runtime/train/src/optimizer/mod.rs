@@ -12,6 +12,7 @@ mod scalars;
 
 pub use scalars::Scalars;
 
+use ogive_graph::autodiff::rtrl::Learning;
 use ogive_graph::autodiff::{GradError, reverse};
 use ogive_graph::{AxisId, Builder, DType, Graph, MapFn, Op, Output, Port, ReduceFn, Shape, Ty, Value};
 use ogive_lang::hir::experiment::Optimizer;
@@ -66,7 +67,15 @@ pub enum StepError {
 /// # Errors
 /// Where there is no loss, nothing to learn, or no derivative.
 pub fn step(forward: &Graph, params: &[Parameter], optimizer: &Optimizer) -> Result<Step, StepError> {
-    let (graph, learned, loss) = gradients(forward, params)?;
+    step_by(forward, params, optimizer, Learning::Bptt)
+}
+
+/// The training step of a forward graph, by the given rule for scans.
+///
+/// # Errors
+/// Where there is no loss, nothing to learn, no derivative, or the rule does not admit a scan.
+pub fn step_by(forward: &Graph, params: &[Parameter], optimizer: &Optimizer, learning: Learning) -> Result<Step, StepError> {
+    let (graph, learned, loss) = gradients(forward, params, learning)?;
     let idle = params.iter().filter(|p| !learned.iter().any(|l| l.param.name == p.name)).map(|p| p.name.clone()).collect();
     let states = states(&learned, optimizer);
     if optimizer.accumulate <= 1 {
@@ -84,12 +93,12 @@ struct Learned<'a> {
     gradient: Value,
 }
 
-fn gradients<'a>(forward: &Graph, params: &'a [Parameter]) -> Result<(Graph, Vec<Learned<'a>>, Value), StepError> {
+fn gradients<'a>(forward: &Graph, params: &'a [Parameter], learning: Learning) -> Result<(Graph, Vec<Learned<'a>>, Value), StepError> {
     let loss = forward.outputs.iter().find(|o| o.port.name == "loss" && !o.update).ok_or(StepError::NoLoss)?.value;
     let nodes = forward.region.nodes.iter().zip(0..);
     let reads: Vec<(&Port, Value)> = nodes.filter_map(|(n, i)| if let Op::Param(p) = &n.op { Some((p, Value(i))) } else { None }).collect();
     let wrt: Vec<Value> = reads.iter().map(|r| r.1).collect();
-    let derived = reverse::gradients(forward, loss, &wrt).map_err(|why| match why {
+    let derived = reverse::gradients_by(forward, loss, &wrt, learning).map_err(|why| match why {
         GradError::NotScalar { .. } => StepError::NoLoss,
         other => StepError::Gradient(other),
     })?;

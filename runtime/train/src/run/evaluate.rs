@@ -124,7 +124,7 @@ fn of_likelihood(nats: f64, data: &Dataset, part: Part) -> Vec<(String, f64)> {
 }
 
 /// The passes that come before differentiation, attention without its table of scores among them.
-pub(super) fn optimised(graph: &Graph, options: &Options) -> Result<Graph, RunError> {
+fn optimised(graph: &Graph, options: &Options) -> Result<Graph, RunError> {
     let passes = ogive_graph::pipeline::run(graph, ogive_graph::pipeline::FORWARD, options.verify);
     passes.map(|(graph, _)| graph).map_err(|failure| RunError::Lowering(failure.to_string()))
 }

@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, Best, State, Tensors};
 use super::error::Place;
-use super::evaluate::{Evaluation, Evaluator, keep_scalars, optimised, scalar};
+use super::evaluate::{Evaluation, Evaluator, keep_scalars, scalar};
 use super::folder::RunFolder;
 use super::metrics::Metrics;
 use super::observer::{Event, Observer, StepReport};
@@ -137,9 +137,9 @@ impl<'a> Trainer<'a> {
         }
         let mut forward = problem.training.graph.clone();
         keep_scalars(&mut forward);
-        let forward = optimised(&forward, &options.exec)?;
+        let forward = problem.gradient.prepare(&forward, options.exec.verify).map_err(|f| RunError::Lowering(f.to_string()))?;
         let metric_names = forward.outputs.iter().map(|o| o.port.name.clone()).filter(|n| n != "loss").collect();
-        let step_graphs = optimizer::step(&forward, problem.params(), &problem.optimizer)?;
+        let step_graphs = optimizer::step_by(&forward, problem.params(), &problem.optimizer, problem.gradient.learning())?;
         let store = stored_bytes(&problem, &step_graphs);
         fit::ensure(store, &problem, &step_graphs.compute)?;
         let compile = |graph| backend.compile(graph, &options.exec).map_err(|why| fit::refused(why, store, &problem, &step_graphs.compute));

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use ogive_graph::{Builder, DType, Distribution, Graph, MapFn, Op, Output, Port, Random, ReduceFn, Shape, Ty, Value};
-use ogive_lang::hir::experiment::{Budget, Every, Optimizer, OptimizerKind, Schedule, ScheduleKind, Split};
+use ogive_lang::hir::experiment::{Budget, Every, Gradient, Optimizer, OptimizerKind, Schedule, ScheduleKind, Split};
 use ogive_lang::hir::{Init, InitKind};
 use ogive_lang::lower::{Binding, Dim, Lowered, Parameter};
 use ogive_runtime::{Interpreter, Options};
@@ -100,6 +100,7 @@ pub fn problem(folder: &Path, optimizer: Optimizer, steps: u64) -> Result<Proble
         name: "bigram".into(),
         training: bigram(batch / optimizer.accumulate.max(1), vocab, 6, true),
         evaluation: Box::new(move |batch, _| Ok(bigram(batch, vocab, 6, false))),
+        gradient: Gradient::default(),
         optimizer,
         budget: Budget { steps, batch, seed: 5, minutes: None },
         every: vec![Every { steps: 10, evaluate: vec![Split::Validation], checkpoint: Some(2) }],

@@ -1,6 +1,7 @@
 //! Options of experiments that `--set` and sweeps can change, by dotted key.
 
 use super::super::settings::number;
+use super::gradient::TRUNCATE;
 use crate::hir::experiment::Task;
 
 /// What values an option takes.
@@ -77,6 +78,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("optimizer.clip", Kind::Positive),
     ("optimizer.accumulate", Kind::Count),
     ("optimizer.ema", Kind::Fraction),
+    TRUNCATE,
     ("budget.steps", Kind::Count),
     ("budget.batch", Kind::Count),
     ("budget.seed", Kind::Whole),

@@ -2,6 +2,7 @@
 
 mod data;
 mod generated;
+mod gradient;
 mod keys;
 mod objective;
 mod optimizer;
@@ -22,7 +23,7 @@ use super::table::Table;
 use super::value::Val;
 use crate::codes;
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::hir::experiment::{Budget, Corpus, Data, Experiment, Objective, Task};
+use crate::hir::experiment::{Budget, Corpus, Data, Experiment, Gradient, Objective, Task};
 use crate::hir::{InstanceId, Program};
 use crate::source::FileId;
 use crate::spec::Spec;
@@ -34,7 +35,7 @@ use std::rc::Rc;
 /// The model's dim of classes, where the data have such.
 pub(crate) const CLASS: &str = "class";
 
-const SETTINGS: &[&str] = &["model", "data", "loss", "metric", "optimizer", "budget", "every", "until", "claim"];
+const SETTINGS: &[&str] = &["model", "data", "loss", "metric", "gradient", "optimizer", "budget", "every", "until", "claim"];
 const NEEDED: &[(&str, &str)] = &[
     ("model", "model name"),
     ("data", "data text(webster, tokenizer: bytes, context: 256)"),
@@ -90,6 +91,10 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
     };
     let data = first("data").and_then(|e| reader.data(e));
     let optimizer = first("optimizer").and_then(|e| reader.optimizer(e));
+    let gradient = first("gradient").map_or(Some(Gradient::default()), |e| reader.gradient(e));
+    if let (Some(gradient), Some(data), Some(at)) = (gradient, &data, first("gradient")) {
+        reader.segment_fits(gradient, data.context, at.span);
+    }
     let budget = one.get("budget").and_then(|s| reader.budget(s));
     if let (Some(optimizer), Some(budget)) = (&optimizer, &budget)
         && budget.batch % optimizer.accumulate != 0
@@ -122,7 +127,7 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
     objective::without_parameters(cx, &program, &objective, first("loss").map_or(experiment.name.span, |e| e.span));
     let mut shown = model_settings(&program);
     shown.extend(read);
-    Some(Experiment {
+    let whole = Experiment {
         name: experiment.name.name.clone(),
         doc: experiment.doc.clone(),
         model: block.name.name.clone(),
@@ -130,13 +135,18 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
         batch,
         data: data?,
         objective,
+        gradient: gradient?,
         optimizer: optimizer?,
         budget: budget?,
         every: every.into_iter().collect::<Option<_>>()?,
         until: until.into_iter().collect::<Option<_>>()?,
         claims: claims.into_iter().collect::<Option<_>>()?,
         settings: shown,
-    })
+    };
+    if let Some(expr) = first("gradient") {
+        gradient::admissible(spec, &whole, expr.span, cx);
+    }
+    Some(whole)
 }
 
 fn all<'a>(experiment: &'a crate::syntax::Experiment, key: &'a str) -> impl Iterator<Item = &'a Setting> {
@@ -163,11 +173,11 @@ fn single_settings<'a>(experiment: &'a crate::syntax::Experiment, cx: &mut Cx<'a
             let error = Diagnostic::error(codes::experiment::UNKNOWN_SETTING, message, setting.body[0].key.span, "not part of it");
             cx.report(error.help("write it after `every 100 { ... }`, or on a line of its own"));
         }
-        if let ("model" | "data" | "loss" | "optimizer", count) = (key, setting.args.len())
+        if let ("model" | "data" | "loss" | "optimizer" | "gradient", count) = (key, setting.args.len())
             && count != 1
         {
             let message = format!("`{key}` takes one value; {count} are given");
-            let example = NEEDED.iter().find(|n| n.0 == key).map_or(key, |n| n.1);
+            let example = NEEDED.iter().find(|n| n.0 == key).map_or("gradient rtrl", |n| n.1);
             let at = setting.args.get(1).map_or(setting.key.span, |a| a.value.span);
             cx.report(Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, "one value").help(format!("write `{example}`")));
         }
