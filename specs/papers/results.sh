@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Trains the sweeps behind a page of results and writes the page. Points that were finished before are kept.
 #   specs/papers/results.sh formal-languages [FOLDER]
+#   specs/papers/results.sh experts [FOLDER]
 # OGIVE names the program; by default it is built from this tree.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-page=${1:?which page: formal-languages}
+page=${1:?which page: formal-languages or experts}
 runs=${2:-runs/$page}
 ogive() { if [ -n "${OGIVE:-}" ]; then "$OGIVE" "$@"; else cargo run --release --quiet -- "$@"; fi; }
 # A claim that does not hold is a result too (exit code 1).
@@ -16,6 +17,16 @@ case $page in
     sweep $spec recurrent
     ogive report "$runs/fast_weights" "$runs/recurrent" --preface specs/papers/fast_weights/formal_languages.md \
       --metric longer.sequence_accuracy --metric validation.sequence_accuracy --metric test.sequence_accuracy -o "docs/results/$page.md"
+    ;;
+  experts)
+    spec=specs/papers/pairs.arch
+    folders=()
+    for part in gates balanced product_keys heads sharing; do
+      sweep $spec $part
+      folders+=("$runs/$part")
+    done
+    ogive report "${folders[@]}" --preface specs/papers/experts/pairs.md --metric validation.bits_per_byte \
+      --metric validation.routing_entropy --metric validation.routing_dead -o "docs/results/$page.md"
     ;;
   *) echo "there is no page $page" >&2; exit 2 ;;
 esac

@@ -51,6 +51,33 @@ block f[a, b = 2 * a](x: [a], n: int = -3) -> y: [b] {
 }
 
 #[test]
+fn a_condition_stays_beside_its_if() {
+    let call = |name: &str| format!("{name}(x, first: 1, second: 2, third: 3, fourth: 4, fifth: 5)");
+    let text = format!(
+        "block f[a](x: [a], kind: one | two | three = one) -> y: [a] {{y = if kind==one {{{}}} else if kind == two {{{}}} else {{{}}}}}",
+        call("first"),
+        call("second"),
+        call("third")
+    );
+    let expected = format!(
+        "block f[a](x: [a], kind: one | two | three = one) -> y: [a] {{
+  y = if kind == one {{
+    {}
+  }} else if kind == two {{
+    {}
+  }} else {{
+    {}
+  }}
+}}
+",
+        call("first"),
+        call("second"),
+        call("third")
+    );
+    assert_eq!(check(&text), expected);
+}
+
+#[test]
 fn long_lines_are_broken_in_brackets_and_after_operators() {
     let arguments = (0..12).map(|i| format!("argument_{i}: value_{i}")).collect::<Vec<_>>().join(", ");
     let sum = (0..20).map(|i| format!("value_{i}")).collect::<Vec<_>>().join(" - ");

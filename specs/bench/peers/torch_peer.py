@@ -1,6 +1,6 @@
 """The same computations in PyTorch, for `ogive bench --peer`. Prints one line of JSON: median, least and greatest milliseconds, peak memory.
 
-usage: torch_peer.py gpt|dense_half|sigma_moe|chain eager|compile [runs]
+usage: torch_peer.py gpt|dense_half|sigma_moe|chain|deltanet_loop|deltanet_chunks|srwm|lstm eager|compile [runs]
 
 Tuned as PyTorch's users tune it: two threads (THREADS), and an allocator that keeps large buffers, for which the script restarts itself with
 GLIBC_TUNABLES set.
@@ -121,12 +121,127 @@ def chain(compiled):
     return step
 
 
+def delta_loop(q, k, v, rate):
+    batch, heads, seq, width = q.shape
+    memory = torch.zeros(batch, heads, width, width)
+    reads = []
+    for t in range(seq):
+        key = k[:, :, t].unsqueeze(-1)
+        error = (v[:, :, t].unsqueeze(-1) - memory @ key) * rate[:, :, t, None, None]
+        memory = memory + error * key.transpose(-1, -2)
+        reads.append((memory @ q[:, :, t].unsqueeze(-1)).squeeze(-1))
+    return torch.stack(reads, 2)
+
+
+def delta_chunks(q, k, v, rate, chunk=32):
+    """The parallel form: within a chunk a triangular solve, from chunk to chunk the memory."""
+    batch, heads, seq, width = q.shape
+    q, k, v = (x.reshape(batch, heads, seq // chunk, chunk, width) for x in (q, k, v))
+    rate = rate.reshape(batch, heads, seq // chunk, chunk, 1)
+    system = ((k * rate) @ k.transpose(-1, -2)).tril(-1) + torch.eye(chunk)
+    both = torch.linalg.solve_triangular(system, torch.cat([v * rate, k * rate], -1), upper=False, unitriangular=True)
+    fresh, erased = both.split(width, -1)
+    within = (q @ k.transpose(-1, -2)).tril()
+    memory = torch.zeros(batch, heads, width, width)
+    reads = []
+    for i in range(seq // chunk):
+        update = fresh[:, :, i] - erased[:, :, i] @ memory
+        reads.append(q[:, :, i] @ memory + within[:, :, i] @ update)
+        memory = memory + k[:, :, i].transpose(-1, -2) @ update
+    return torch.cat(reads, 2)
+
+
+class DeltaNet(nn.Module):
+    def __init__(self, core, model=256, heads=8, layers=2):
+        super().__init__()
+        self.core, self.heads, self.embed = core, heads, nn.Embedding(256, model)
+        self.project = nn.ModuleList(nn.Linear(model, 3 * model + heads) for _ in range(layers))
+        self.merge = nn.ModuleList(nn.Linear(model, model) for _ in range(layers))
+        self.norm = nn.ModuleList(nn.LayerNorm(model) for _ in range(layers))
+
+    def forward(self, tokens):
+        x = self.embed(tokens)
+        batch, seq, model = x.shape
+        for norm, project, merge in zip(self.norm, self.project, self.merge):
+            parts = project(norm(x))
+            q, k, v = parts[..., : 3 * model].reshape(batch, seq, 3, self.heads, model // self.heads).permute(2, 0, 3, 1, 4)
+            rate = torch.sigmoid(parts[..., 3 * model :]).transpose(1, 2)
+            mix = self.core(F.softmax(q, -1), F.normalize(k, dim=-1), v, rate)
+            x = x + merge(mix.transpose(1, 2).reshape(batch, seq, model))
+        return x.square().mean()
+
+
+class Srwm(nn.Module):
+    """One matrix yields output, query, key and rates, and is rewritten by the delta rule."""
+
+    def __init__(self, model=256, heads=8):
+        super().__init__()
+        self.heads, self.width = heads, model // heads
+        self.embed, self.before, self.after = nn.Embedding(256, model), nn.Linear(model, model), nn.Linear(model, model)
+        self.start = nn.Parameter(torch.randn(1, heads, 3 * self.width + 4, self.width) * 0.1)
+
+    def forward(self, tokens):
+        x = self.before(self.embed(tokens))
+        batch, seq, model = x.shape
+        width = self.width
+        x = F.softmax(x.reshape(batch, seq, self.heads, width), -1).transpose(1, 2)
+        weight = self.start.expand(batch, -1, -1, -1)
+        sizes, reads = (width, width, width, 4), []
+        for t in range(seq):
+            y, q, k, rates = (weight @ x[:, :, t].unsqueeze(-1)).squeeze(-1).split(sizes, -1)
+            q, k = F.softmax(q, -1).unsqueeze(-1), F.softmax(k, -1).unsqueeze(-1)
+            rates = torch.sigmoid(rates)
+            rate = torch.cat([rates[..., i : i + 1].expand(*rates.shape[:-1], n) for i, n in enumerate(sizes)], -1)
+            weight = weight + rate.unsqueeze(-1) * (weight @ (q - k)) * k.transpose(-1, -2)
+            reads.append(y)
+        return self.after(torch.stack(reads, 2).transpose(1, 2).reshape(batch, seq, model)).square().mean()
+
+
+class Lstm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.cell = nn.Embedding(256, 64), nn.LSTM(64, 256, batch_first=True)
+
+    def forward(self, tokens):
+        return self.cell(self.embed(tokens))[0].square().mean()
+
+
+def trained(model, shape):
+    def case(compiled):
+        network = model()
+        loss_of = torch.compile(network) if compiled else network
+        tokens = torch.randint(0, 256, shape)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
+
+        def step():
+            loss = loss_of(tokens)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        return step
+
+    return case
+
+
+CASES = {
+    "gpt": gpt,
+    "dense_half": dense_half,
+    "sigma_moe": sigma_moe,
+    "chain": chain,
+    "deltanet_loop": trained(lambda: DeltaNet(delta_loop), (16, 256)),
+    "deltanet_chunks": trained(lambda: DeltaNet(delta_chunks), (16, 256)),
+    "srwm": trained(Srwm, (16, 128)),
+    "lstm": trained(Lstm, (16, 256)),
+}
+
+
 def main():
     case, mode = sys.argv[1], sys.argv[2]
     runs = int(sys.argv[3]) if len(sys.argv) > 3 else 10
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     torch.manual_seed(0)
-    step = {"gpt": gpt, "dense_half": dense_half, "sigma_moe": sigma_moe, "chain": chain}[case](mode == "compile")
+    step = CASES[case](mode == "compile")
     for _ in range(2):
         step()
     times = []

@@ -55,6 +55,7 @@ struct Piece<'t> {
 fn pieces<'t>(row: &Row, text: &'t str) -> Vec<Piece<'t>> {
     let tokens = &row.tokens;
     let mut pieces = Vec::with_capacity(tokens.len());
+    let mut conditions = Conditions::default();
     for (i, token) in tokens.iter().enumerate() {
         let gap = match row.gaps.get(&token.start) {
             Some(gap) => *gap,
@@ -73,9 +74,37 @@ fn pieces<'t>(row: &Row, text: &'t str) -> Vec<Piece<'t>> {
             (Kind::Sign, "*" | "/") => Some(6),
             _ => None,
         };
+        // A condition stays beside its `if`.
+        let level = if conditions.hold(token.kind, written) { None } else { level };
         pieces.push(Piece { gap, text: written, kind: token.kind, level });
     }
     pieces
+}
+
+/// Follows the brackets, to tell what stands between an `if` and its brace.
+#[derive(Default)]
+struct Conditions {
+    depth: usize,
+    /// Depths of the conditions that have begun.
+    begun: Vec<usize>,
+}
+
+impl Conditions {
+    /// Whether a token belongs to a condition itself, not to brackets in one. Called for each in turn.
+    fn hold(&mut self, kind: Kind, text: &str) -> bool {
+        match kind {
+            Kind::Open => {
+                if text == "{" && self.begun.last() == Some(&self.depth) {
+                    self.begun.pop();
+                }
+                self.depth += 1;
+            }
+            Kind::Close => self.depth = self.depth.saturating_sub(1),
+            Kind::Word if text == "if" => self.begun.push(self.depth),
+            _ => {}
+        }
+        self.begun.last() == Some(&self.depth)
+    }
 }
 
 enum Node<'t> {
