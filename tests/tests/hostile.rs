@@ -1,4 +1,4 @@
-//! Damaged specs, tensor files and checkpoints are refused, or read for what they are: nothing panics, nothing takes long.
+//! Damaged specs and tensor files are refused, or read for what they are: nothing panics, nothing takes long.
 
 use ogive_tests::hostile::{Survey, files, text};
 use std::time::Duration;
