@@ -1,4 +1,4 @@
-//! Tensor files and checkpoints with something wrong: cut short, bytes changed, headers that lie about sizes, shapes, types and places.
+//! Tensor files with something wrong: cut short, bytes changed, headers that lie about sizes, shapes, types and places.
 
 use super::Survey;
 use crate::generate::Chance;
