@@ -31,18 +31,26 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The dictionary's file among the sources of the package `webster`.
 fn source() -> Result<PathBuf, Box<dyn Error>> {
-    let target = env::var("TARGET")?;
-    let arguments = ["metadata", "--format-version", "1", "--offline", "--filter-platform", &target];
-    let asked = Command::new(env::var("CARGO")?).args(arguments).current_dir(env::var("CARGO_MANIFEST_DIR")?).output()?;
-    if !asked.status.success() {
-        return Err(
-            format!("`cargo metadata` does not tell where the crate `webster` lies: {}", String::from_utf8_lossy(&asked.stderr)).into()
-        );
-    }
-    let metadata: serde_json::Value = serde_json::from_slice(&asked.stdout)?;
+    let metadata = metadata()?;
     let packages = metadata["packages"].as_array().ok_or("`cargo metadata` lists no packages")?;
     let webster = packages.iter().find(|p| p["name"] == "webster").ok_or("`webster` is not among the packages")?;
     let manifest = webster["manifest_path"].as_str().ok_or("`webster` has no manifest path")?;
     let folder = Path::new(manifest).parent().ok_or("the manifest of `webster` lies in no folder")?;
     Ok(folder.join("src/dictionary.json"))
+}
+
+/// What cargo says of the packages. It reads all of them, also those that only tests need, which a plain build of a fresh machine has not fetched:
+/// without a network first, and only where that fails with one.
+fn metadata() -> Result<serde_json::Value, Box<dyn Error>> {
+    let target = env::var("TARGET")?;
+    let mut failure = String::new();
+    for network in ["--offline", "--locked"] {
+        let arguments = ["metadata", "--format-version", "1", network, "--filter-platform", &target];
+        let asked = Command::new(env::var("CARGO")?).args(arguments).current_dir(env::var("CARGO_MANIFEST_DIR")?).output()?;
+        if asked.status.success() {
+            return Ok(serde_json::from_slice(&asked.stdout)?);
+        }
+        failure = String::from_utf8_lossy(&asked.stderr).into_owned();
+    }
+    Err(format!("`cargo metadata` does not tell where the crate `webster` lies: {failure}").into())
 }
