@@ -88,7 +88,7 @@ pub fn fences<'t>(page: &'t str, kind: &str) -> Vec<&'t str> {
 /// Codes that no spec alone can show: of files that are no specs, of the machine.
 pub fn without_spec(code: &str) -> bool {
     const CODES: &[&str] = &["syntax::too_large", "syntax::not_text", "set::no_effect", "set::no_solution", "grad::step"];
-    const DATA: &[&str] = &["unknown_source", "unknown_tokenizer", "split", "input"];
+    const DATA: &[&str] = &["unknown_source", "unknown_tokenizer", "split", "input", "not_a_stream"];
     const FAMILIES: &[&str] = &["run", "checkpoint", "plan", "device", "internal"];
     let code = code.trim_start_matches("arch::");
     let (family, name) = code.split_once("::").unwrap_or((code, ""));

@@ -39,6 +39,7 @@ pub mod simplify;
 pub mod stream;
 pub mod text;
 pub mod truncate;
+pub mod unroll;
 pub mod verify;
 
 pub use build::Builder;

@@ -114,6 +114,7 @@ codes! {
         UNKNOWN_TOKENIZER = "unknown_tokenizer", "a tokenizer that does not exist";
         SPLIT = "split", "the parts of a split are not positive numbers with a sum of at most 1";
         INPUT = "input", "an input of the model that the data does not give";
+        NOT_A_STREAM = "not_a_stream", "an update on the way through examples that do not go on";
         MISSING = "missing", "a file of the data that does not exist";
         NOT_A_FILE = "not_a_file", "a path of the data that leads to no file";
         UNREADABLE = "unreadable", "a file of the data that the system does not let be read";
@@ -151,6 +152,7 @@ codes! {
         UNITS_MIX = "units_mix", "units of a state read each other, which `rtrl` does not admit";
         NO_STATE = "no_state", "`rtrl` of a model without a state";
         SCANS_STACKED = "scans_stacked", "one scan feeds another, which `rtrl` does not admit";
+        ACROSS_SEGMENTS = "across_segments", "a position of a stream that depends on others by no scan forward";
         WITHIN_STEP = "within_step", "the step of a state holds what `rtrl` cannot pass";
     }
     /// Cells.

@@ -66,6 +66,7 @@ impl Asked {
             training: lower::experiment(experiment, &options),
             evaluation: Box::new(evaluation),
             gradient: experiment.gradient,
+            segment: experiment.segment,
             optimizer: experiment.optimizer.clone(),
             budget: experiment.budget,
             every: experiment.every.clone(),

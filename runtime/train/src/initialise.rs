@@ -1,6 +1,6 @@
 //! First values of a run's store: parameters from their initialisers, optimiser state from zeros or copies.
 
-use crate::optimizer::State;
+use crate::optimizer::{Kept, State};
 use ogive_graph::DType;
 use ogive_lang::hir::InitKind;
 use ogive_lang::lower::Parameter;
@@ -32,6 +32,11 @@ pub fn states(store: &mut Store, params: &[Parameter], states: &[State], dtype: 
         let tensor = copied.unwrap_or_else(|| Tensor::zeros(dtype, param.map_or_else(Vec::new, dims)));
         store.tensors.insert(state.name.clone(), tensor);
     }
+}
+
+/// Adds what streams leave behind, before the first segment: zeros, which the reset of that segment keeps from being read.
+pub fn kept(store: &mut Store, kept: &[Kept]) {
+    store.tensors.extend(kept.iter().map(|k| (k.name.clone(), Tensor::zeros(k.dtype, k.dims.clone()))));
 }
 
 /// Dims of a parameter's tensor.

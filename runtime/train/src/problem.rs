@@ -17,6 +17,8 @@ pub struct Problem {
     pub evaluation: Box<dyn Fn(u64, u64) -> Result<Lowered, String>>,
     /// How gradients go through time.
     pub gradient: Gradient,
+    /// Where the data are read as streams: positions between two updates, for which `training` is made.
+    pub segment: Option<u64>,
     /// How weights change.
     pub optimizer: Optimizer,
     /// How long.
@@ -40,6 +42,11 @@ impl Problem {
     /// Contexts of a micro-batch.
     pub fn micro_batch(&self) -> u64 {
         self.budget.batch / self.micro_batches()
+    }
+
+    /// Positions of an example that one step takes.
+    pub fn context(&self) -> u64 {
+        self.segment.unwrap_or(self.data.context)
     }
 
     /// Float type of the graphs.

@@ -1,6 +1,6 @@
 """The same computations in PyTorch, for `ogive bench --peer`. Prints one line of JSON: median, least and greatest milliseconds, peak memory.
 
-usage: torch_peer.py gpt|dense_half|sigma_moe|chain|deltanet_loop|deltanet_chunks|srwm|lstm eager|compile [runs]
+usage: torch_peer.py gpt|dense_half|sigma_moe|chain|deltanet_loop|deltanet_chunks|srwm|lstm|elstm_rtrl eager|compile [runs]
 
 Tuned as PyTorch's users tune it: two threads (THREADS), and an allocator that keeps large buffers, for which the script restarts itself with
 GLIBC_TUNABLES set.
@@ -206,6 +206,61 @@ class Lstm(nn.Module):
         return self.cell(self.embed(tokens))[0].square().mean()
 
 
+def elstm_step(c, sens, x, pre, w, scale):
+    """One step of an element-wise LSTM forward, its loss, and exact real-time recurrent learning: what the state has of each parameter."""
+    pre_f, pre_z, pre_o = pre
+    forget, fresh = torch.sigmoid(pre_f + w["f"] * c), torch.tanh(pre_z + w["z"] * c)
+    new = forget * c + (1 - forget) * fresh
+    out = torch.sigmoid(pre_o + new @ w["P"])
+    cotangent = scale * out * new
+    gate = cotangent * new * out * (1 - out)
+    error = cotangent * out + gate @ w["P"].T
+    by_z, by_f = (1 - forget) * (1 - fresh * fresh), (c - fresh) * forget * (1 - forget)
+    jacobian = forget + by_z * w["z"] + by_f * w["f"]
+    s_F, s_Z, s_f, s_z, s_bf, s_bz = sens
+    s_F = jacobian.unsqueeze(1) * s_F + by_f.unsqueeze(1) * x.unsqueeze(2)
+    s_Z = jacobian.unsqueeze(1) * s_Z + by_z.unsqueeze(1) * x.unsqueeze(2)
+    s_f, s_z = jacobian * s_f + by_f * c, jacobian * s_z + by_z * c
+    s_bf, s_bz = jacobian * s_bf + by_f, jacobian * s_bz + by_z
+    sens = (s_F, s_Z, s_f, s_z, s_bf, s_bz)
+    wide = (error.unsqueeze(1) * s_F).sum(0), (error.unsqueeze(1) * s_Z).sum(0)
+    narrow = tuple((error * s).sum(0) for s in sens[2:])
+    return new, sens, wide + narrow, gate, error * by_f, error * by_z
+
+
+def elstm_rtrl(compiled, batch=16, inputs=64, unit=256, seq=256):
+    names = {"F": (inputs, unit), "Z": (inputs, unit), "O": (inputs, unit), "P": (unit, unit)}
+    names.update({n: (unit,) for n in ("f", "z", "bf", "bz", "bo")}, embed=(256, inputs))
+    w = {n: torch.randn(shape) * 0.1 for n, shape in names.items()}
+    one = torch.compile(elstm_step) if compiled else elstm_step
+    tokens = torch.randint(0, 256, (batch, seq))
+    optimizer = torch.optim.AdamW(list(w.values()), lr=1e-4, fused=True)
+
+    @torch.no_grad()
+    def step():
+        x = w["embed"][tokens]
+        pres = [(x @ w[n] + w[b]).unbind(1) for n, b in (("F", "bf"), ("Z", "bz"), ("O", "bo"))]
+        c = torch.zeros(batch, unit)
+        sens = (torch.zeros(batch, inputs, unit),) * 2 + (torch.zeros(batch, unit),) * 4
+        grads = [torch.zeros(inputs, unit) for _ in range(2)] + [torch.zeros(unit) for _ in range(4)]
+        states, gates, by_f, by_z = [], [], [], []
+        for t, given in enumerate(x.unbind(1)):
+            c, sens, parts, *kept = one(c, sens, given, tuple(p[t] for p in pres), w, 2 / (batch * seq * unit))
+            for grad, part in zip(grads, parts):
+                grad += part
+            for rows, row in zip((states, gates, by_f, by_z), (c, *kept)):
+                rows.append(row)
+        states, gates, by_f, by_z = (torch.stack(rows, 1).flatten(0, 1) for rows in (states, gates, by_f, by_z))
+        for n, grad in zip(("F", "Z", "f", "z", "bf", "bz"), grads):
+            w[n].grad = grad
+        w["P"].grad, w["O"].grad, w["bo"].grad = states.T @ gates, x.flatten(0, 1).T @ gates, gates.sum(0)
+        below = by_f @ w["F"].T + by_z @ w["Z"].T + gates @ w["O"].T
+        w["embed"].grad = torch.zeros_like(w["embed"]).index_add_(0, tokens.flatten(), below)
+        optimizer.step()
+
+    return step
+
+
 def trained(model, shape):
     def case(compiled):
         network = model()
@@ -233,6 +288,7 @@ CASES = {
     "deltanet_chunks": trained(lambda: DeltaNet(delta_chunks), (16, 256)),
     "srwm": trained(Srwm, (16, 128)),
     "lstm": trained(Lstm, (16, 256)),
+    "elstm_rtrl": elstm_rtrl,
 }
 
 

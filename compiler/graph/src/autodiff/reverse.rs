@@ -61,7 +61,7 @@ pub fn vjp_by(graph: &Graph, seeds: &[(Value, Value)], wrt: &[Value], learning: 
 
 /// Appends the cotangents; of the nodes from `kept` on, only those that they need stay.
 fn extend(mut graph: Graph, kept: usize, seeds: &[(Value, Value)], wrt: &[Value], learning: Learning) -> Result<Gradients, GradError> {
-    let how = How { learning, ..How::default() };
+    let how = How { learning, top: true, ..How::default() };
     let mut sensitivities = Vec::new();
     let (region, thin) = swept(&mut graph.axes, std::mem::take(&mut graph.region), seeds, wrt, &how, &mut sensitivities)?;
     let mut b = Builder::over(&mut graph.axes, region);
@@ -135,6 +135,8 @@ pub(super) struct How {
     pub(super) learning: Learning,
     /// Whether the region is the body of a loop whose iterations feed each other.
     pub(super) within: bool,
+    /// Whether the region is that of the graph.
+    pub(super) top: bool,
 }
 
 /// Reverse mode over a region; the cotangents may be thin, and dead nodes may remain.

@@ -5,7 +5,9 @@ use super::{InstanceId, Program};
 use crate::source::Span;
 use ogive_graph::autodiff::rtrl::{Learning, Rtrl};
 use ogive_graph::pipeline::{self, FORWARD, FORWARD_IN_TIME, Failure};
+use ogive_graph::stream::{Obstacle, Segmented, segments};
 use ogive_graph::truncate::truncate;
+use ogive_graph::unroll::unroll;
 use ogive_graph::{AxisId, Graph};
 use std::fmt;
 
@@ -28,6 +30,8 @@ pub struct Experiment {
     pub objective: Objective,
     /// How gradients go through time.
     pub gradient: Gradient,
+    /// Where the data are read as streams, whose states go on from update to update: positions between two updates.
+    pub segment: Option<u64>,
     /// How weights change.
     pub optimizer: Optimizer,
     /// How long.
@@ -100,8 +104,10 @@ pub struct Data {
     pub corpus: Corpus,
     /// How text becomes tokens.
     pub tokenizer: Tokenizer,
-    /// Positions of one example: the model's `seq`.
+    /// Positions of one example: the model's `seq`, but for training on streams.
     pub context: u64,
+    /// Whether texts are read in order, each example going on where the one before it ended.
+    pub stream: bool,
     /// Fractions for training, validation and test.
     pub split: [f64; 3],
     /// Number of tokens, where the spec says so or the tokenizer fixes it.
@@ -165,11 +171,39 @@ impl Default for Gradient {
 }
 
 impl Gradient {
+    /// Rules that have a word of their own.
+    pub const NAMED: [Gradient; 4] = {
+        let rtrl = Rtrl { full: false, local: false, expose: false, carry: false };
+        let (full, local) = (Rtrl { full: true, ..rtrl }, Rtrl { local: true, ..rtrl });
+        [Gradient::Bptt { truncate: None }, Gradient::Rtrl(rtrl), Gradient::Rtrl(full), Gradient::Rtrl(local)]
+    };
+    /// Their words, for `--set` and sweeps.
+    pub const WORDS: [&str; 4] = ["bptt", "rtrl", "rtrl_full", "rtrl_local"];
+
     /// The rule for scans.
     pub fn learning(self) -> Learning {
         match self {
             Gradient::Bptt { .. } => Learning::Bptt,
             Gradient::Rtrl(rtrl) => Learning::Rtrl(rtrl),
+        }
+    }
+
+    /// The rule for scans, of which those of a stream go on from kept states.
+    pub fn learning_of(self, stream: bool) -> Learning {
+        match self.learning() {
+            Learning::Rtrl(rule) => Learning::Rtrl(Rtrl { carry: stream, ..rule }),
+            Learning::Bptt => Learning::Bptt,
+        }
+    }
+
+    /// A lowered graph that takes the next segment, along `positions`, of each of its streams, `examples` in number.
+    ///
+    /// # Errors
+    /// Where positions depend on each other in another way than by scans forward.
+    pub fn segments(self, graph: &Graph, examples: AxisId, positions: AxisId) -> Result<Segmented, Obstacle> {
+        match self {
+            Gradient::Bptt { .. } => segments(graph, examples, positions),
+            Gradient::Rtrl(_) => segments(&unroll(graph, positions), examples, positions),
         }
     }
 

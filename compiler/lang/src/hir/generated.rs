@@ -1,7 +1,9 @@
-//! Formal languages whose strings are generated: what is read, and what is to be told at every position.
+//! Formal languages and tasks of memory whose strings are generated: what is read, and what is to be told at which positions.
 //!
 //! Irie, Csordas and Schmidhuber 2023, "Practical computational power of linear transformers and their recurrent and self-referential
-//! extensions"; tasks after Bhattamishra, Ahuja and Goyal 2020.
+//! extensions"; tasks after Bhattamishra, Ahuja and Goyal 2020. Copy: Irie, Gopalakrishnan and Schmidhuber 2024, section 4 ("Exploring the
+//! promise and limits of real-time recurrent learning"). Recall: the T-maze of Bakker 2002 ("Reinforcement learning with long short-term
+//! memory"), without the acting.
 
 /// Generated strings: two windows of lengths that choices are made by, and one that is looked at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,7 +22,7 @@ pub struct Generated {
     pub held_out: u64,
 }
 
-/// A formal language with its labels.
+/// A formal language or a task of memory, with its labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Task {
     /// Bits; whether the ones so far are even in number.
@@ -39,12 +41,26 @@ pub enum Task {
     Dyck1,
     /// A prefix of balanced brackets, a reset, balanced brackets; whether one opened since the reset may be closed.
     ResetDyck1,
+    /// Bits, then as many blanks; at the blanks, the bits in their order. Nothing is told before.
+    Copy,
+    /// A sign, a corridor, a junction: at the junction, which of the two signs it was. Nothing is told before.
+    Recall,
 }
 
 impl Task {
     /// All of them.
-    pub const ALL: [Task; 8] =
-        [Task::Parity, Task::AaStar, Task::AbabStar, Task::AnBn, Task::AnBnCn, Task::Shuffle2, Task::Dyck1, Task::ResetDyck1];
+    pub const ALL: [Task; 10] = [
+        Task::Parity,
+        Task::AaStar,
+        Task::AbabStar,
+        Task::AnBn,
+        Task::AnBnCn,
+        Task::Shuffle2,
+        Task::Dyck1,
+        Task::ResetDyck1,
+        Task::Copy,
+        Task::Recall,
+    ];
 
     /// The word in the language.
     pub fn name(self) -> &'static str {
@@ -57,6 +73,8 @@ impl Task {
             Task::Shuffle2 => "shuffle_2",
             Task::Dyck1 => "dyck_1",
             Task::ResetDyck1 => "reset_dyck_1",
+            Task::Copy => "copy",
+            Task::Recall => "recall",
         }
     }
 
@@ -75,6 +93,8 @@ impl Task {
             Task::Shuffle2 => "()[]",
             Task::Dyck1 => "()",
             Task::ResetDyck1 => "()1",
+            Task::Copy => "01_",
+            Task::Recall => "01-T",
         }
     }
 
@@ -95,8 +115,8 @@ impl Task {
     /// Every string's length is a multiple of this.
     pub fn step(self) -> u64 {
         match self {
-            Task::Parity | Task::ResetDyck1 => 1,
-            Task::AaStar | Task::AnBn | Task::Dyck1 | Task::Shuffle2 => 2,
+            Task::Parity | Task::ResetDyck1 | Task::Recall => 1,
+            Task::AaStar | Task::AnBn | Task::Copy | Task::Dyck1 | Task::Shuffle2 => 2,
             Task::AnBnCn => 3,
             Task::AbabStar => 4,
         }
@@ -104,7 +124,11 @@ impl Task {
 
     /// The shortest string.
     pub fn shortest(self) -> u64 {
-        if self == Task::ResetDyck1 { 3 } else { self.step() }
+        match self {
+            Task::ResetDyck1 => 3,
+            Task::Recall => 2,
+            _ => self.step(),
+        }
     }
 
     /// Whether a length has but one string.

@@ -71,7 +71,7 @@ fn present(data: &Dataset) -> impl Iterator<Item = Part> {
     PARTS.into_iter().filter(move |p| *p != Part::Longer || longer)
 }
 
-/// A string of a formal language over the classes at its positions; `None` for other data.
+/// A string that was generated over the classes at its positions, `.` where nothing is to be told; `None` for other data.
 fn labelled(experiment: &Experiment, data: &Dataset, batch: &Bindings) -> Option<String> {
     let Corpus::Generated(strings) = experiment.data.corpus else { return None };
     let given = |label: Label| batch.get(&format!("data.{}", label.name())).map(|t| &t.data);
@@ -82,8 +82,9 @@ fn labelled(experiment: &Experiment, data: &Dataset, batch: &Bindings) -> Option
     };
     let alphabet: Vec<char> = strings.task.alphabet().chars().collect();
     let symbol = |s: &i32| usize::try_from(*s).ok().and_then(|s| alphabet.get(s)).copied().unwrap_or('?');
-    let inside = |i: &usize| counted.get(*i) == Some(&1);
+    let inside = |i: &usize| usize::try_from(symbols[*i]).is_ok_and(|s| s < alphabet.len());
+    let class = |i: usize| if counted.get(i) == Some(&1) { classes[i].to_string() } else { ".".to_owned() };
     let string: String = (0..symbols.len()).filter(inside).map(|i| symbol(&symbols[i])).collect();
-    let classes: String = (0..classes.len()).filter(inside).map(|i| classes[i].to_string()).collect();
+    let classes: String = (0..classes.len()).filter(inside).map(class).collect();
     Some(format!("{string}\n{classes}"))
 }

@@ -66,7 +66,7 @@ fn window(split: &Split, start: usize, len: usize) -> Vec<i32> {
 }
 
 /// Classes, 0 where there is none, and where there is one.
-fn labels(target: &Target, starts: &[usize], seq: usize) -> (Vec<i32>, Vec<u8>) {
+pub(super) fn labels(target: &Target, starts: &[usize], seq: usize) -> (Vec<i32>, Vec<u8>) {
     let mut row = vec![0; seq];
     let (mut classes, mut counted) = (Vec::new(), Vec::new());
     for &start in starts {

@@ -1,11 +1,11 @@
-//! Strings of formal languages with a class at every position, drawn from counter-based streams: the same on every machine.
+//! Strings of formal languages and of tasks of memory, with a class at every position or at some, drawn from counter-based streams: the same on every machine.
 
 use super::{Dataset, PARTS, Part, Split, Tokens};
 use ogive_lang::hir::experiment::{Generated, Task};
 use ogive_runtime::{Draw, rng};
 use sha2::{Digest, Sha256};
 
-/// A string: symbols, and the class at each.
+/// A string: symbols, and the class at each; [`Labelled::NOTHING`] where none is to be told.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Labelled {
     /// Symbols by number.
@@ -15,6 +15,9 @@ pub struct Labelled {
 }
 
 impl Labelled {
+    /// The class of a position at which nothing is to be told.
+    pub const NOTHING: u32 = u32::MAX;
+
     fn push(&mut self, symbol: u32, class: u32) {
         self.symbols.push(symbol);
         self.classes.push(class);
@@ -90,7 +93,8 @@ fn split(strings: &Generated, part: Part) -> Split {
         let string = string(task, length, &mut source);
         let pad = longest - string.symbols.len();
         symbols.extend(string.symbols.into_iter().chain(std::iter::repeat_n(padding, pad)));
-        classes.extend(string.classes.into_iter().chain(std::iter::repeat_n(outside, pad)));
+        let told = |class: u32| if class == Labelled::NOTHING { outside } else { class };
+        classes.extend(string.classes.into_iter().map(told).chain(std::iter::repeat_n(outside, pad)));
     }
     let target = Some(super::Target { classes: Tokens::memory(classes), outside });
     Split { tokens: Tokens::memory(symbols), bytes: None, context: longest as u64, target }
@@ -132,6 +136,17 @@ fn string(task: Task, length: u64, source: &mut Source) -> Labelled {
             out.push(2, 0);
             walk(after, after, source, &mut |opens, depth, _| out.push(u32::from(!opens), u32::from(depth > 0)));
         }
+        Task::Copy => {
+            let bits: Vec<u32> = (0..length / 2).map(|_| source.below(2) as u32).collect();
+            bits.iter().for_each(|&bit| out.push(bit, Labelled::NOTHING));
+            bits.iter().for_each(|&bit| out.push(2, bit));
+        }
+        Task::Recall => {
+            let sign = source.below(2) as u32;
+            out.push(sign, Labelled::NOTHING);
+            (2..length).for_each(|_| out.push(2, Labelled::NOTHING));
+            out.push(3, sign);
+        }
     }
     out
 }
@@ -166,7 +181,8 @@ mod tests {
 
     fn read(task: Task, string: &Labelled) -> (String, String) {
         let symbols = string.symbols.iter().map(|s| task.alphabet().as_bytes()[*s as usize] as char).collect();
-        (symbols, string.classes.iter().map(u32::to_string).collect())
+        let class = |c: &u32| if *c == Labelled::NOTHING { ".".to_owned() } else { c.to_string() };
+        (symbols, string.classes.iter().map(class).collect())
     }
 
     fn made(task: Task, length: u64, index: u64) -> (String, String) {
@@ -180,6 +196,23 @@ mod tests {
         assert_eq!(made(Task::AnBn, 6, 0), ("aaabbb".into(), "000112".into()));
         assert_eq!(made(Task::AnBnCn, 6, 0), ("aabbcc".into(), "001223".into()));
         assert_eq!(made(Task::AnBn, 2, 0), ("ab".into(), "02".into()));
+    }
+
+    #[test]
+    fn bits_are_told_once_more_and_a_sign_at_the_junction() {
+        let mut seen = std::collections::BTreeSet::new();
+        for index in 0..50 {
+            let length = 2 + 2 * (index % 9);
+            let (text, classes) = made(Task::Copy, length, index);
+            let half = length as usize / 2;
+            assert_eq!(text[half..], "_".repeat(half));
+            assert_eq!(classes, format!("{}{}", ".".repeat(half), &text[..half]));
+            let (text, classes) = made(Task::Recall, 2 + index, index);
+            assert_eq!(text[1..], format!("{}T", "-".repeat(index as usize)));
+            assert_eq!(classes, format!("{}{}", ".".repeat(index as usize + 1), &text[..1]));
+            seen.insert(text.chars().next());
+        }
+        assert_eq!(seen.len(), 2);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! (see [`Scalars`]), so the graph is the same for every step. Where loss or norm is not finite, every update writes back what was there:
 //! parameters and state stay as they were before the step.
 //!
+//! A forward graph that takes segments of streams ([`ogive_graph::stream::segments`]) keeps its states in the store, and with real-time
+//! recurrent learning its sensitivities: they are updates of the step like any other.
+//!
 //! With `accumulate: k`, a step is k runs of a first graph that sums gradients in the store and one of a second that applies them.
 
 mod rules;
@@ -12,11 +15,12 @@ mod scalars;
 
 pub use scalars::Scalars;
 
-use ogive_graph::autodiff::rtrl::Learning;
+use ogive_graph::autodiff::rtrl::{self, Learning};
 use ogive_graph::autodiff::{GradError, reverse};
 use ogive_graph::{AxisId, Builder, DType, Graph, MapFn, Op, Output, Port, ReduceFn, Shape, Ty, Value};
 use ogive_lang::hir::experiment::Optimizer;
 use ogive_lang::lower::Parameter;
+use ogive_runtime::{Dim, ports};
 use rules::Rule;
 
 /// Prefix of gradient sums in the store. They are dead between steps and never in a checkpoint.
@@ -33,6 +37,8 @@ pub struct Step {
     pub apply: Option<Graph>,
     /// Tensors that the store needs besides the parameters.
     pub states: Vec<State>,
+    /// What streams leave from segment to segment: states, and sensitivities. It starts as zeros.
+    pub kept: Vec<Kept>,
     /// Parameters that the loss does not depend on; they never change.
     pub idle: Vec<String>,
 }
@@ -48,6 +54,24 @@ pub struct State {
     pub copy: bool,
 }
 
+/// A tensor of the store that a stream leaves behind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// Its name in the store.
+    pub name: String,
+    /// Its element type.
+    pub dtype: DType,
+    /// Its dims.
+    pub dims: Vec<Dim>,
+}
+
+impl Kept {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.dims.iter().fold(self.dtype.bytes(), |n, d| n.saturating_mul(d.size as u64))
+    }
+}
+
 /// Why there is no training step.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
@@ -57,6 +81,9 @@ pub enum StepError {
     /// The loss depends on no parameter.
     #[error("the loss depends on no parameter")]
     NothingToLearn,
+    /// Micro-batches of a stream.
+    #[error("a stream goes on after every run, so a step of it is one run: `accumulate` is 1")]
+    Accumulated,
     /// An operation has no derivative.
     #[error(transparent)]
     Gradient(#[from] GradError),
@@ -79,10 +106,15 @@ pub fn step_by(forward: &Graph, params: &[Parameter], optimizer: &Optimizer, lea
     let idle = params.iter().filter(|p| !learned.iter().any(|l| l.param.name == p.name)).map(|p| p.name.clone()).collect();
     let states = states(&learned, optimizer);
     if optimizer.accumulate <= 1 {
+        let kept = kept(&graph);
         let compute = with_update(graph, &learned, loss, optimizer);
-        return Ok(Step { compute, apply: None, states, idle });
+        return Ok(Step { compute, apply: None, states, kept, idle });
     }
-    Ok(Step { compute: with_sums(graph, &learned, loss), apply: Some(of_sums(forward, &learned, loss, optimizer)), states, idle })
+    if graph.outputs.iter().any(|o| o.update) {
+        return Err(StepError::Accumulated);
+    }
+    let apply = Some(of_sums(forward, &learned, loss, optimizer));
+    Ok(Step { compute: with_sums(graph, &learned, loss), apply, states, kept: Vec::new(), idle })
 }
 
 /// A parameter that the loss depends on.
@@ -96,13 +128,25 @@ struct Learned<'a> {
 fn gradients<'a>(forward: &Graph, params: &'a [Parameter], learning: Learning) -> Result<(Graph, Vec<Learned<'a>>, Value), StepError> {
     let loss = forward.outputs.iter().find(|o| o.port.name == "loss" && !o.update).ok_or(StepError::NoLoss)?.value;
     let nodes = forward.region.nodes.iter().zip(0..);
-    let reads: Vec<(&Port, Value)> = nodes.filter_map(|(n, i)| if let Op::Param(p) = &n.op { Some((p, Value(i))) } else { None }).collect();
+    let known = |port: &Port| params.iter().any(|p| p.name == port.name);
+    let reads: Vec<(&Port, Value)> = nodes
+        .filter_map(|(n, i)| match &n.op {
+            Op::Param(port) if known(port) => Some((port, Value(i))),
+            _ => None,
+        })
+        .collect();
     let wrt: Vec<Value> = reads.iter().map(|r| r.1).collect();
     let derived = reverse::gradients_by(forward, loss, &wrt, learning).map_err(|why| match why {
         GradError::NotScalar { .. } => StepError::NoLoss,
         other => StepError::Gradient(other),
     })?;
     let mut graph = derived.graph;
+    for (place, sensitivity) in derived.sensitivities.iter().enumerate() {
+        if let Some((port, _)) = stored_port(&graph, &rtrl::kept(place)) {
+            let port = port.clone();
+            graph.outputs.push(Output { port, value: sensitivity.last, update: true });
+        }
+    }
     let mut learned = Vec::new();
     for param in params {
         let mut total: Option<(Port, Value, Value)> = None;
@@ -121,6 +165,22 @@ fn gradients<'a>(forward: &Graph, params: &'a [Parameter], learning: Learning) -
         }
     }
     if learned.is_empty() { Err(StepError::NothingToLearn) } else { Ok((graph, learned, loss)) }
+}
+
+/// The parameter of that name and its port.
+fn stored_port<'g>(graph: &'g Graph, name: &str) -> Option<(&'g Port, Value)> {
+    graph.region.nodes.iter().zip(0..).find_map(|(n, i)| match &n.op {
+        Op::Param(port) if port.name == name => Some((port, Value(i))),
+        _ => None,
+    })
+}
+
+/// The updates of a graph that are no parameters' yet: what streams leave behind.
+fn kept(graph: &Graph) -> Vec<Kept> {
+    let updates = graph.outputs.iter().filter(|o| o.update);
+    let of =
+        |o: &Output| Kept { name: o.port.name.clone(), dtype: graph.region.ty(o.value).dtype, dims: ports::dims(&o.port, &graph.axes) };
+    updates.map(of).collect()
 }
 
 fn states(learned: &[Learned<'_>], optimizer: &Optimizer) -> Vec<State> {
@@ -147,7 +207,22 @@ fn states(learned: &[Learned<'_>], optimizer: &Optimizer) -> Vec<State> {
 /// The whole step in one graph.
 fn with_update(mut graph: Graph, learned: &[Learned<'_>], loss: Value, optimizer: &Optimizer) -> Graph {
     let parts: Vec<(&Learned<'_>, Value, Value)> = learned.iter().map(|l| (l, l.value, l.gradient)).collect();
-    let (norm, updates) = extend(&mut graph, |b| update(b, &parts, loss, optimizer));
+    let olds: Vec<(usize, Value)> = graph
+        .outputs
+        .iter()
+        .enumerate()
+        .filter(|(_, o)| o.update)
+        .filter_map(|(i, o)| Some((i, stored_port(&graph, &o.port.name)?.1)))
+        .collect();
+    let news: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
+    let (norm, updates, guarded) = extend(&mut graph, |b| {
+        let (norm, finite, updates) = update(b, &parts, loss, optimizer);
+        let guarded: Vec<(usize, Value)> = olds.iter().map(|&(i, old)| (i, b.map(MapFn::Where, &[finite, news[i], old]))).collect();
+        (norm, updates, guarded)
+    });
+    for (i, value) in guarded {
+        graph.outputs[i].value = value;
+    }
     graph.outputs.push(output("gradient_norm", Vec::new(), norm, false));
     graph.outputs.extend(updates);
     graph
@@ -191,7 +266,7 @@ fn of_sums(forward: &Graph, learned: &[Learned<'_>], loss: Value, optimizer: &Op
             let value = b.add_as(Op::Param(l.port.clone()), &[], Some(&ty));
             parts.push((l, value, mean(b, &format!("gradient.{}", l.param.name), &l.port.order, &ty)));
         }
-        let (norm, updates) = update(b, &parts, loss, optimizer);
+        let (norm, _, updates) = update(b, &parts, loss, optimizer);
         (loss, norm, updates)
     });
     graph.outputs.push(output("loss", Vec::new(), loss, false));
@@ -200,8 +275,8 @@ fn of_sums(forward: &Graph, learned: &[Learned<'_>], loss: Value, optimizer: &Op
     graph
 }
 
-/// Norm, clipping, and the updates of parameters (given with value and gradient) and states.
-fn update(b: &mut Builder<'_>, parts: &[(&Learned<'_>, Value, Value)], loss: Value, optimizer: &Optimizer) -> (Value, Vec<Output>) {
+/// Norm, whether it and the loss are finite, and the updates of parameters (given with value and gradient) and states.
+fn update(b: &mut Builder<'_>, parts: &[(&Learned<'_>, Value, Value)], loss: Value, optimizer: &Optimizer) -> (Value, Value, Vec<Output>) {
     let dtype = b.ty(loss).dtype;
     let norm = norm(b, parts);
     let finite = {
@@ -242,7 +317,7 @@ fn update(b: &mut Builder<'_>, parts: &[(&Learned<'_>, Value, Value)], loss: Val
             write(b, name, old, next);
         }
     }
-    (norm, updates)
+    (norm, finite, updates)
 }
 
 /// Euclidean norm of all gradients together.

@@ -9,10 +9,11 @@ use super::observer::{Event, Observer, StepReport};
 use super::routing;
 use super::{RunError, fit, health};
 use crate::claims::{self, Outcome};
-use crate::data::{self, Part};
+use crate::data::{self, Part, Streams};
 use crate::initialise;
 use crate::optimizer::{self, AVERAGES, SUMS, Scalars, Step};
 use crate::problem::Problem;
+use ogive_graph::{Graph, Op};
 use ogive_runtime::{Backend, Bindings, Data, Draw, Executable, Options, Store, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,7 @@ pub struct Finished {
 pub struct Trainer<'a> {
     /// What is trained.
     pub problem: Problem,
+    streams: Option<Streams>,
     backend: &'a dyn Backend,
     options: RunOptions,
     folder: RunFolder,
@@ -137,9 +139,15 @@ impl<'a> Trainer<'a> {
         }
         let mut forward = problem.training.graph.clone();
         keep_scalars(&mut forward);
+        let streams = problem.segment.map(|_| Streams::new(&problem.data, batch, problem.budget.seed));
+        if streams.is_some() {
+            forward = segmented(&forward, &problem)?;
+        }
         let forward = problem.gradient.prepare(&forward, options.exec.verify).map_err(|f| RunError::Lowering(f.to_string()))?;
-        let metric_names = forward.outputs.iter().map(|o| o.port.name.clone()).filter(|n| n != "loss").collect();
-        let step_graphs = optimizer::step_by(&forward, problem.params(), &problem.optimizer, problem.gradient.learning())?;
+        let measured = forward.outputs.iter().filter(|o| !o.update).map(|o| o.port.name.clone());
+        let metric_names = measured.filter(|n| n != "loss").collect();
+        let learning = problem.gradient.learning_of(streams.is_some());
+        let step_graphs = optimizer::step_by(&forward, problem.params(), &problem.optimizer, learning)?;
         let store = stored_bytes(&problem, &step_graphs);
         fit::ensure(store, &problem, &step_graphs.compute)?;
         let compile = |graph| backend.compile(graph, &options.exec).map_err(|why| fit::refused(why, store, &problem, &step_graphs.compute));
@@ -155,6 +163,7 @@ impl<'a> Trainer<'a> {
         let dtype = problem.dtype();
         let mut store = initialise::parameters(problem.params(), seed, dtype);
         initialise::states(&mut store, problem.params(), &step_graphs.states, dtype);
+        initialise::kept(&mut store, &step_graphs.kept);
         let state = State {
             experiment: problem.name.clone(),
             step: 0,
@@ -173,6 +182,7 @@ impl<'a> Trainer<'a> {
         checkpoint::sweep(&folder.checkpoints());
         Ok(Trainer {
             problem,
+            streams,
             backend,
             options,
             folder,
@@ -239,7 +249,7 @@ impl<'a> Trainer<'a> {
             let place = self.locate(step, &scalars);
             return Err(RunError::NonFinite { step, what, place });
         }
-        let tokens = self.problem.budget.batch * self.problem.data.context;
+        let tokens = self.problem.budget.batch * self.problem.context();
         let seconds = began.elapsed().as_secs_f64();
         self.state.step = step;
         self.state.tokens += tokens;
@@ -268,7 +278,10 @@ impl<'a> Trainer<'a> {
 
     fn batch(&self, step: u64, micro: u64) -> Bindings {
         let (data, batch) = (&self.problem.data, self.problem.micro_batch());
-        let mut inputs = data::training_batch(data, batch, self.problem.budget.seed, step, micro * batch);
+        let mut inputs = match (&self.streams, self.problem.segment) {
+            (Some(streams), Some(segment)) => streams.segment(data, step.saturating_sub(1), segment),
+            _ => data::training_batch(data, batch, self.problem.budget.seed, step, micro * batch),
+        };
         if self.apply.is_some() {
             inputs.insert("accumulate.first".into(), Tensor::scalar(Data::I32(vec![i32::from(micro == 0)])));
         }
@@ -471,5 +484,19 @@ fn stored_bytes(problem: &Problem, step: &Step) -> u64 {
     let width = problem.dtype().bytes();
     let of = |name: &String| problem.params().iter().find(|p| p.name == *name).map_or(1, |p| p.elements());
     let states = step.states.iter().map(|s| s.of.as_ref().map_or(1, of));
-    problem.params().iter().map(|p| p.elements()).chain(states).fold(0, |n: u64, e| n.saturating_add(e.saturating_mul(width)))
+    let own = problem.params().iter().map(|p| p.elements()).chain(states).fold(0, |n: u64, e| n.saturating_add(e.saturating_mul(width)));
+    step.kept.iter().fold(own, |n, kept| n.saturating_add(kept.bytes()))
+}
+
+/// The graph of a step on a segment of each stream.
+fn segmented(forward: &Graph, problem: &Problem) -> Result<Graph, RunError> {
+    let input = forward.region.nodes.iter().find_map(|n| match &n.op {
+        Op::Input(port) if port.name == problem.data.input => Some(port.order.clone()),
+        _ => None,
+    });
+    let Some([examples, positions]) = input.as_deref() else {
+        return Err(RunError::Lowering(format!("`{}` is no input with examples and positions", problem.data.input)));
+    };
+    let new = problem.gradient.segments(forward, *examples, *positions);
+    new.map(|s| s.graph).map_err(|o| RunError::Lowering(format!("{} is not carried from segment to segment", o.what)))
 }

@@ -101,6 +101,7 @@ pub fn problem(folder: &Path, optimizer: Optimizer, steps: u64) -> Result<Proble
         training: bigram(batch / optimizer.accumulate.max(1), vocab, 6, true),
         evaluation: Box::new(move |batch, _| Ok(bigram(batch, vocab, 6, false))),
         gradient: Gradient::default(),
+        segment: None,
         optimizer,
         budget: Budget { steps, batch, seed: 5, minutes: None },
         every: vec![Every { steps: 10, evaluate: vec![Split::Validation], checkpoint: Some(2) }],

@@ -48,6 +48,17 @@ pub struct Rtrl {
     pub local: bool,
     /// Give the sensitivities beside the gradients.
     pub expose: bool,
+    /// Scans that go on from kept states ([`crate::stream::segments`]) go on from kept sensitivities too: those at place `i` of
+    /// [`super::Gradients::sensitivities`] start from the parameter named by [`kept`], which the reader updates by `last`.
+    pub carry: bool,
+}
+
+/// Start of the names of sensitivities that are kept from segment to segment.
+pub const SENSITIVITIES: &str = "stream.sensitivity.";
+
+/// The name under which sensitivities at a place of the list are kept.
+pub fn kept(place: usize) -> String {
+    format!("{SENSITIVITIES}{place}")
 }
 
 /// The sensitivity of a state in a source.
@@ -61,7 +72,7 @@ pub struct Sensitivity {
     pub source: Value,
     /// After the last step.
     pub last: Value,
-    /// After each step, along the scan's axis.
+    /// After each step, along the scan's axis; `last` where they were not to be exposed.
     pub steps: Value,
 }
 

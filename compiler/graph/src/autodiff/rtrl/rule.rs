@@ -7,12 +7,13 @@ use super::cell::Cell;
 use super::locate::{self, Obstacle, Rows};
 use super::sink::scan_below;
 use super::step::{closed, identity, immediate, onto};
-use super::{BLOCK, Learning, Mixing, Rtrl, Sensitivity, Stacked, blocked, elements, named};
+use super::{BLOCK, Learning, Mixing, Rtrl, Sensitivity, Stacked, blocked, elements, kept, named};
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Node, Region};
-use crate::op::{Loop, Op};
+use crate::op::{Loop, Op, Port};
 use crate::shape::{Shape, Ty};
+use crate::stream::STATES;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the steps read unchanged and learn.
@@ -88,9 +89,19 @@ impl Sweep<'_> {
         if !taken.is_empty() {
             cell = self.sink(&cell, l.axis, &|argument| taken.contains(&argument));
         }
+        let carry = rtrl.carry && node.inputs[..l.carries].iter().all(|&v| self.is_kept(v));
+        if carry && !self.how.top {
+            return Err(blocked("a loop around a scan whose sensitivities go on from segment to segment", &node.origin));
+        }
+        let rtrl = Rtrl { carry, ..rtrl };
         let plan = self.plan(&cell, node, active)?;
         self.admit(&cell, &plan, node, rtrl)?;
         self.learn(y, node, l, dys, &cell, &plan, active, rtrl)
+    }
+
+    /// Whether a value is what a stream left behind.
+    fn is_kept(&self, value: Value) -> bool {
+        matches!(&self.b.region.node(value).op, Op::Param(port) if port.name.starts_with(STATES))
     }
 
     fn wanted(&self, pair: &(Value, Value)) -> bool {
@@ -276,7 +287,11 @@ impl Sweep<'_> {
             for &k in &source.states {
                 let own = cell.region.ty(cell.results[k]);
                 let ty = Ty::new(own.dtype, own.shape.union(&Shape::of(source.free.iter().map(|f| f.1))));
-                let start = if source.kind == Kind::Start(k) {
+                let start = if rtrl.carry {
+                    let name = kept(self.sensitivities.len() + sensitivities.len());
+                    let port = Port { name, order: ty.shape.axes().to_vec() };
+                    self.b.add_as(Op::Param(port), &[], Some(&ty))
+                } else if source.kind == Kind::Start(k) {
                     let one = identity(&mut self.b, &source.free, own.dtype);
                     emit::spread(&mut self.b, one, &ty.shape)
                 } else {
@@ -361,9 +376,10 @@ impl Sweep<'_> {
         let results = self.b.repeat(made, &inputs);
 
         let last: BTreeMap<(usize, usize), Value> = sensitivities.keys().copied().zip(results[count..].iter().copied()).collect();
-        if rtrl.expose {
-            let steps = &results[carried + given.len()..];
-            for ((&(s, carry), &last), &steps) in last.iter().zip(steps) {
+        if rtrl.expose || rtrl.carry {
+            let each = &results[carried + given.len()..];
+            for (i, (&(s, carry), &last)) in last.iter().enumerate() {
+                let steps = each.get(i).copied().unwrap_or(last);
                 self.sensitivities.push(Sensitivity { scan: y, carry, source: plan.sources[s].outside, last, steps });
             }
         }

@@ -29,9 +29,9 @@ impl<'a> Reader<'_, 'a> {
             return self.generated(args, expr.span);
         }
         let labels: &[&str] = match word {
-            "tokens" => &["context", "split", "vocab", "bytes"],
-            "jsonl" => &["tokenizer", "context", "split", "field"],
-            _ => &["tokenizer", "context", "split"],
+            "tokens" => &["context", "split", "vocab", "bytes", "order"],
+            "jsonl" => &["tokenizer", "context", "split", "field", "order"],
+            _ => &["tokenizer", "context", "split", "order"],
         };
         let options = self.options(word, args, &["from"], labels);
         let get = |name: &str| options.get(name).copied();
@@ -53,6 +53,7 @@ impl<'a> Reader<'_, 'a> {
         }
         let context = self.count("data.context", get("context"));
         let split = get("split").map_or(Some(SPLIT), |e| self.split(e));
+        let stream = get("order").map_or(Some(false), |e| self.order(e));
         let written = self.count("data.vocab", get("vocab"));
         let (corpus, tokenizer) = (corpus?, tokenizer?);
         let vocab = match (&corpus, &tokenizer) {
@@ -61,7 +62,7 @@ impl<'a> Reader<'_, 'a> {
             _ => None,
         };
         self.read.push(("data".to_string(), shown(word, &corpus)));
-        Some(Data { corpus, tokenizer, context: context?, split: split?, vocab, span: expr.span })
+        Some(Data { corpus, tokenizer, context: context?, stream: stream?, split: split?, vocab, span: expr.span })
     }
 
     fn corpus(&mut self, word: &str, from: &'a Expr, field: Option<&'a Expr>, bytes: Option<&'a Expr>) -> Option<Corpus> {
@@ -117,6 +118,18 @@ impl<'a> Reader<'_, 'a> {
                     None => "write `bytes`, `chars`, or a file in quotes: `tokenizer: \"tokenizer.json\"`".to_string(),
                 });
                 self.report(error);
+                None
+            }
+        }
+    }
+
+    /// `random`, or `stream`: in order, each example going on where the one before it ended.
+    fn order(&mut self, expr: &'a Expr) -> Option<bool> {
+        match called(expr).map(|(word, args)| (word.name.as_str(), args.is_empty())) {
+            Some(("random", true)) => Some(false),
+            Some(("stream", true)) => Some(true),
+            _ => {
+                self.misfit("order", "`random` or `stream`", "stream", expr.span);
                 None
             }
         }

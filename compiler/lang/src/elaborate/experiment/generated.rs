@@ -38,7 +38,7 @@ impl<'a> Reader<'_, 'a> {
         let longest = strings.task.lengths(strings.length).last();
         let (vocab, context) = (Some(strings.task.symbols()), longest.unwrap_or(strings.length[1]));
         let corpus = Corpus::Generated(strings);
-        Some(Data { corpus, tokenizer: Tokenizer::Chars, context, split: [1.0, 0.0, 0.0], vocab, span })
+        Some(Data { corpus, tokenizer: Tokenizer::Chars, context, stream: false, split: [1.0, 0.0, 0.0], vocab, span })
     }
 
     fn language(&mut self, expr: Option<&'a Expr>, span: Span) -> Option<Task> {

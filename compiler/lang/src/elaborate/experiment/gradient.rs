@@ -6,15 +6,16 @@ use super::reader::{Reader, called};
 use crate::codes;
 use crate::diag::Diagnostic;
 use crate::hir::Experiment;
-use crate::hir::experiment::Gradient;
+use crate::hir::experiment::{Corpus, Data, Gradient};
 use crate::lower;
 use crate::source::{FileId, Span};
 use crate::spec::Spec;
-use crate::syntax::Expr;
+use crate::syntax::{Expr, Setting};
 use ogive_graph::autodiff::GradError;
 use ogive_graph::autodiff::reverse::gradients_by;
 use ogive_graph::autodiff::rtrl::{Mixing, Rtrl, Stacked};
-use ogive_graph::{LoopKind, Op, Origin, Region, Value};
+use ogive_graph::stream::{Obstacle, STATES};
+use ogive_graph::{AxisId, Graph, LoopKind, Node, Op, Origin, Region, Value};
 
 const RULES: [&str; 2] = ["bptt", "rtrl"];
 const APPROXIMATE: [&str; 2] = ["full", "local"];
@@ -26,6 +27,13 @@ impl<'a> Reader<'_, 'a> {
             self.misfit("gradient", "a rule", "rtrl", expr.span);
             return None;
         };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the key holds a place in the list")]
+        if let Some(rule) = self.set.get(RULE.0).and_then(|at| Gradient::NAMED.get(*at as usize)) {
+            let truncate = self.count("gradient.truncate", None);
+            let gradient = if let Gradient::Bptt { .. } = rule { Gradient::Bptt { truncate } } else { *rule };
+            self.read.push(("gradient".to_string(), gradient.to_string()));
+            return Some(gradient);
+        }
         let gradient = match name.name.as_str() {
             "bptt" => {
                 let options = self.options("bptt", args, &[], &["truncate"]);
@@ -67,26 +75,83 @@ impl<'a> Reader<'_, 'a> {
         Some(gradient)
     }
 
-    /// A segment is no longer than the sequence.
-    pub(crate) fn segment_fits(&mut self, gradient: Gradient, context: u64, at: Span) {
-        if let Gradient::Bptt { truncate: Some(steps) } = gradient
-            && steps > context
-        {
-            let message = format!("gradients are cut every {steps} steps, but a sequence has {context}");
-            let error = Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, format!("more than {context}"));
-            self.report(error.help("write `gradient bptt`, or a smaller number: gradients then go through the whole sequence"));
+    /// `update every: 4`: positions between two updates of what reads streams; `None` where the data are no streams.
+    pub(crate) fn segment(&mut self, setting: Option<&'a Setting>, data: Option<&Data>, name: Span) -> Option<u64> {
+        let options = setting.map(|s| self.options("update", &s.args, &[], &["every"])).unwrap_or_default();
+        let given = options.get("every").copied();
+        let every = self.count(EVERY.0, given);
+        let at = setting.map_or(name, |s| s.span);
+        if let Some(setting) = setting.filter(|s| s.args.is_empty() && every.is_none()) {
+            let message = "`update` needs the number of positions between two updates".to_string();
+            let error = Diagnostic::error(codes::experiment::MISSING_SETTING, message, setting.span, "`every:` is missing");
+            self.report(error.help("write `update every: 16`"));
+        }
+        let data = data?;
+        let stream = data.stream || matches!(data.corpus, Corpus::Generated(_));
+        if let Some(every) = every.filter(|_| !stream) {
+            let message = format!(
+                "an update after {every} positions needs streams; the examples of this batch are contexts from random places, each read from its start"
+            );
+            let error = Diagnostic::error(codes::data::NOT_A_STREAM, message, at, "updates on the way").label(data.span, "no streams");
+            self.report(error.help(
+                "write `text(..., order: stream)`: each example then goes on where the one before it ended, and so do the states; or leave \
+                 `update` out, for an update at the end of the sequence",
+            ));
+            return None;
+        }
+        every.or(data.stream.then_some(data.context))
+    }
+
+    /// A truncation is no longer than what is gone back through.
+    pub(crate) fn segment_fits(&mut self, gradient: Gradient, segment: Option<u64>, context: u64, at: Span) {
+        let (steps, what, help) = match (gradient, segment) {
+            (Gradient::Bptt { truncate: Some(steps) }, None) => (steps, "a sequence has", "the whole sequence"),
+            (Gradient::Bptt { truncate: Some(steps) }, Some(_)) => (steps, "an update comes after", "all steps between two updates"),
+            _ => return,
+        };
+        let most = segment.unwrap_or(context);
+        if steps > most {
+            let message = format!("gradients are cut every {steps} steps, but {what} {most}");
+            let error = Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, format!("more than {most}"));
+            self.report(error.help(format!("write `gradient bptt`, or a smaller number: gradients then go through {help}")));
         }
     }
 }
 
 /// Key of what `--set` can change of the rule.
 pub(crate) const TRUNCATE: (&str, Kind) = ("gradient.truncate", Kind::Count);
+/// Key of the positions between two updates.
+pub(crate) const EVERY: (&str, Kind) = ("update.every", Kind::Count);
+/// Key of the rule.
+pub(crate) const RULE: (&str, Kind) = ("gradient", Kind::Rule);
+
+/// Where rule and streams were asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub rule: Option<Span>,
+    pub stream: Option<Span>,
+}
 
 /// Reports what keeps the model from being learned by its rule.
-pub(crate) fn admissible(spec: &Spec, experiment: &Experiment, at: Span, cx: &mut Cx<'_>) {
-    let Gradient::Rtrl(rule) = experiment.gradient else { return };
-    let lowered = lower::experiment(experiment, &lower::Options::default());
-    let Ok(graph) = experiment.gradient.prepare(&lowered.graph, false) else { return };
+pub(crate) fn admissible(spec: &Spec, experiment: &Experiment, asked: Asked, cx: &mut Cx<'_>) {
+    let rule = if let Gradient::Rtrl(rule) = experiment.gradient { Some(rule) } else { None };
+    if rule.is_none() && experiment.segment.is_none() {
+        return;
+    }
+    let mut graph = lower::experiment(experiment, &lower::Options::default()).graph;
+    if experiment.segment.is_some()
+        && let Some([examples, positions]) = tokens(experiment, &graph)
+    {
+        match experiment.gradient.segments(&graph, examples, positions) {
+            Ok(made) => graph = made.graph,
+            Err(obstacle) => {
+                cx.report(crosses(spec, &obstacle, asked.stream.unwrap_or(experiment.data.span), experiment.data.span));
+                return;
+            }
+        }
+    }
+    let (Some(rule), Some(at)) = (rule, asked.rule.or(Some(experiment.data.span))) else { return };
+    let Ok(graph) = experiment.gradient.prepare(&graph, false) else { return };
     if !has_state(&graph.region) {
         let message = format!("`{}` has no state that is carried from step to step; `rtrl` has nothing to carry with it", experiment.model);
         let error = Diagnostic::error(codes::grad::NO_STATE, message, at, "needs a state");
@@ -95,9 +160,10 @@ pub(crate) fn admissible(spec: &Spec, experiment: &Experiment, at: Span, cx: &mu
     }
     let Some(loss) = graph.outputs.iter().find(|o| o.port.name == "loss").map(|o| o.value) else { return };
     let nodes = graph.region.nodes.iter().zip(0..);
-    let params: Vec<Value> = nodes.filter(|(n, _)| matches!(n.op, Op::Param(_))).map(|(_, i)| Value(i)).collect();
+    let learned = |n: &Node| matches!(&n.op, Op::Param(port) if !port.name.starts_with(STATES));
+    let params: Vec<Value> = nodes.filter(|(n, _)| learned(n)).map(|(_, i)| Value(i)).collect();
     let place = |origin: &Origin| span(spec, origin).unwrap_or(at);
-    match gradients_by(&graph, loss, &params, experiment.gradient.learning()) {
+    match gradients_by(&graph, loss, &params, experiment.gradient.learning_of(experiment.segment.is_some())) {
         Err(GradError::Mixes(mixing)) => cx.report(mixes(&mixing, at, &place)),
         Err(GradError::Stacked(stacked)) => cx.report(feeds(&stacked, rule, at, &place)),
         Err(GradError::Blocked { what, origin }) => {
@@ -108,6 +174,28 @@ pub(crate) fn admissible(spec: &Spec, experiment: &Experiment, at: Span, cx: &mu
         }
         Err(GradError::NotScalar { .. } | GradError::Seed { .. }) | Ok(_) => {}
     }
+}
+
+/// The axes of examples and positions.
+fn tokens(experiment: &Experiment, graph: &Graph) -> Option<[AxisId; 2]> {
+    let name = &experiment.program.root().inputs.first()?.name;
+    graph.region.nodes.iter().find_map(|n| match &n.op {
+        Op::Input(port) if port.name == *name => <[AxisId; 2]>::try_from(port.order.clone()).ok(),
+        _ => None,
+    })
+}
+
+fn crosses(spec: &Spec, obstacle: &Obstacle, at: Span, data: Span) -> Diagnostic {
+    let message = format!("a stream goes on in the states of scans alone; {} is not carried from one update to the next", obstacle.what);
+    let place = span(spec, &obstacle.origin);
+    let mut error = Diagnostic::error(codes::grad::ACROSS_SEGMENTS, message, place.unwrap_or(at), "not carried");
+    if place.is_some() {
+        error = error.label(at, "asked for here");
+    }
+    if at != data {
+        error = error.label(data, "read as streams");
+    }
+    error.help("let a cell under `scan` remember what is needed; or leave `update` and `order: stream` out: examples are then whole")
 }
 
 fn has_state(region: &Region) -> bool {

@@ -1,8 +1,8 @@
 //! Options of experiments that `--set` and sweeps can change, by dotted key.
 
 use super::super::settings::number;
-use super::gradient::TRUNCATE;
-use crate::hir::experiment::Task;
+use super::gradient::{EVERY, RULE, TRUNCATE};
+use crate::hir::experiment::{Gradient, Task};
 
 /// What values an option takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Fraction,
     /// A formal language, by its place in [`Task::ALL`].
     Language,
+    /// A rule for gradients through time, by its place in [`Gradient::NAMED`].
+    Rule,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Kind::Amount => "a number from 0",
             Kind::Fraction => "a number from 0 and below 1",
             Kind::Language => "a formal language",
+            Kind::Rule => "`bptt`, `rtrl`, `rtrl_full` or `rtrl_local`",
         }
     }
 
@@ -43,6 +46,7 @@ impl Kind {
             Kind::Amount => "0.01",
             Kind::Fraction => "0.99",
             Kind::Language => "parity",
+            Kind::Rule => "rtrl",
         }
     }
 
@@ -57,7 +61,7 @@ impl Kind {
                 Kind::Positive => x > 0.0,
                 Kind::Amount => x >= 0.0,
                 Kind::Fraction => (0.0..1.0).contains(&x),
-                Kind::Language => false,
+                Kind::Language | Kind::Rule => false,
             }
     }
 }
@@ -78,7 +82,9 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("optimizer.clip", Kind::Positive),
     ("optimizer.accumulate", Kind::Count),
     ("optimizer.ema", Kind::Fraction),
+    RULE,
     TRUNCATE,
+    EVERY,
     ("budget.steps", Kind::Count),
     ("budget.batch", Kind::Count),
     ("budget.seed", Kind::Whole),
@@ -94,6 +100,10 @@ pub(crate) fn find(key: &str) -> Option<(&'static str, Kind)> {
 pub(crate) fn read(kind: Kind, text: &str) -> Option<f64> {
     if kind == Kind::Language {
         let at = Task::ALL.iter().position(|t| t.name() == text)?;
+        return u8::try_from(at).ok().map(f64::from);
+    }
+    if kind == Kind::Rule {
+        let at = Gradient::WORDS.iter().position(|word| *word == text)?;
         return u8::try_from(at).ok().map(f64::from);
     }
     number(text).filter(|x| kind.takes(*x))

@@ -35,7 +35,7 @@ use std::rc::Rc;
 /// The model's dim of classes, where the data have such.
 pub(crate) const CLASS: &str = "class";
 
-const SETTINGS: &[&str] = &["model", "data", "loss", "metric", "gradient", "optimizer", "budget", "every", "until", "claim"];
+const SETTINGS: &[&str] = &["model", "data", "loss", "metric", "gradient", "update", "optimizer", "budget", "every", "until", "claim"];
 const NEEDED: &[(&str, &str)] = &[
     ("model", "model name"),
     ("data", "data text(webster, tokenizer: bytes, context: 256)"),
@@ -92,8 +92,10 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
     let data = first("data").and_then(|e| reader.data(e));
     let optimizer = first("optimizer").and_then(|e| reader.optimizer(e));
     let gradient = first("gradient").map_or(Some(Gradient::default()), |e| reader.gradient(e));
+    let update = one.get("update").copied();
+    let segment = reader.segment(update, data.as_ref(), experiment.name.span);
     if let (Some(gradient), Some(data), Some(at)) = (gradient, &data, first("gradient")) {
-        reader.segment_fits(gradient, data.context, at.span);
+        reader.segment_fits(gradient, segment, data.context, at.span);
     }
     let budget = one.get("budget").and_then(|s| reader.budget(s));
     if let (Some(optimizer), Some(budget)) = (&optimizer, &budget)
@@ -104,6 +106,12 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
         let error = Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, "does not divide");
         reader.report(error.help(format!("write `batch: {}`", budget.batch.div_ceil(optimizer.accumulate) * optimizer.accumulate)));
     }
+    if let Some(optimizer) = optimizer.as_ref().filter(|o| segment.is_some() && o.accumulate > 1) {
+        let at = first("optimizer").map_or(experiment.name.span, |e| e.span);
+        let message = format!("a stream goes on after every batch, so its steps cannot be made of {} micro-batches", optimizer.accumulate);
+        let error = Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, "accumulates");
+        reader.report(error.help("leave `accumulate` out"));
+    }
     let metrics: Vec<(String, &'a Setting)> = named_metrics(experiment, &mut reader);
     let every = all(experiment, "every").map(|s| reader.every(s)).collect::<Vec<_>>();
     let names: Vec<String> = metrics.iter().map(|(n, _)| n.clone()).collect();
@@ -113,7 +121,7 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
     let model_file = model.map(|m| m.0)?;
     let block = model.map(|m| m.1)?;
     let mut preset = preset?;
-    reader.bind_data(block, first("model").map_or(experiment.name.span, |e| e.span), data.as_ref(), settings, &mut preset)?;
+    reader.bind_data(block, first("model").map_or(experiment.name.span, |e| e.span), data.as_ref(), segment, settings, &mut preset)?;
     let Reader { read, cx, .. } = reader;
     let root = root(cx, model_file, block, &preset)?;
     let together = settings.dims.get("batch").copied().or(budget.map(|b: Budget| b.batch));
@@ -136,6 +144,7 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
         data: data?,
         objective,
         gradient: gradient?,
+        segment,
         optimizer: optimizer?,
         budget: budget?,
         every: every.into_iter().collect::<Option<_>>()?,
@@ -143,9 +152,8 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
         claims: claims.into_iter().collect::<Option<_>>()?,
         settings: shown,
     };
-    if let Some(expr) = first("gradient") {
-        gradient::admissible(spec, &whole, expr.span, cx);
-    }
+    let asked = gradient::Asked { rule: first("gradient").map(|e| e.span), stream: update.map(|s| s.span) };
+    gradient::admissible(spec, &whole, asked, cx);
     Some(whole)
 }
 
@@ -173,11 +181,12 @@ fn single_settings<'a>(experiment: &'a crate::syntax::Experiment, cx: &mut Cx<'a
             let error = Diagnostic::error(codes::experiment::UNKNOWN_SETTING, message, setting.body[0].key.span, "not part of it");
             cx.report(error.help("write it after `every 100 { ... }`, or on a line of its own"));
         }
-        if let ("model" | "data" | "loss" | "optimizer" | "gradient", count) = (key, setting.args.len())
+        if let ("model" | "data" | "loss" | "optimizer" | "gradient" | "update", count) = (key, setting.args.len())
             && count != 1
         {
             let message = format!("`{key}` takes one value; {count} are given");
-            let example = NEEDED.iter().find(|n| n.0 == key).map_or("gradient rtrl", |n| n.1);
+            let other = if key == "update" { "update every: 16" } else { "gradient rtrl" };
+            let example = NEEDED.iter().find(|n| n.0 == key).map_or(other, |n| n.1);
             let at = setting.args.get(1).map_or(setting.key.span, |a| a.value.span);
             cx.report(Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, "one value").help(format!("write `{example}`")));
         }
@@ -354,6 +363,7 @@ impl<'a> Reader<'_, 'a> {
         block: &'a Block,
         at: crate::source::Span,
         data: Option<&Data>,
+        segment: Option<u64>,
         settings: &Settings,
         preset: &mut Preset,
     ) -> Option<()> {
@@ -380,7 +390,8 @@ impl<'a> Reader<'_, 'a> {
         if let Corpus::Generated(strings) = data.corpus {
             self.bind_generated(block, at, strings.task, preset)?;
         }
-        let context = settings.dims.get("context").copied().unwrap_or(data.context);
+        let segment = segment.filter(|_| settings.training);
+        let context = settings.dims.get("context").copied().or(segment).unwrap_or(data.context);
         match preset.dims.iter().find(|(n, _)| *n == seq.name) {
             Some((_, size)) if *size != context => {
                 let message = format!("`{}` is {size}, but the data's context is {context}", seq.name);

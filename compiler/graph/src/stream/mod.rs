@@ -7,6 +7,11 @@
 //! Rows of positions that have not come are zeros. A model that reads them (one that is not causal) gets another result than from the
 //! whole sequence; [`Streamed::tables`] tells whether there is such a table.
 
+mod crossing;
+mod segments;
+
+pub use segments::{RESET, Segmented, segments};
+
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Axis, Graph, Node, Origin, Output, Region};
@@ -50,27 +55,21 @@ pub fn stream(graph: &Graph, axis: AxisId) -> Result<Streamed, Obstacle> {
     let mut axes = graph.axes.clone();
     let length = axes[axis.index()].size;
     axes[axis.index()].size = 1;
-    let mut pass = Pass { axis, length, bounded: false, tables: false };
-    let mut body = Body::new(&mut axes, None);
-    let map = pass.region(&mut body, &graph.region)?;
-    let Body { builder, states, .. } = body;
-    let mut region = builder.region;
-    let mut outputs = graph.outputs.clone();
-    outputs.iter_mut().for_each(|o| o.value = map[o.value.index()]);
-    let mut kept = Vec::new();
-    for (i, state) in states.into_iter().enumerate() {
-        let port = Port { name: format!("{STATES}{i}"), order: state.ty.shape.axes().to_vec() };
-        region.nodes[state.old.index()].op = Op::Param(port.clone());
-        outputs.push(Output { port: port.clone(), value: state.new, update: true });
-        kept.push((port, state.ty));
-    }
-    let graph = Graph { axes, region, outputs };
-    Ok(Streamed { graph, states: kept, bounded: pass.bounded, tables: pass.tables })
+    let signal = Port { name: POSITION.to_owned(), order: Vec::new() };
+    let mut pass = Pass { axis, length, signal, ty: Ty::scalar(DType::I32), whole: false, bounded: false, tables: false };
+    let (graph, states) = pass.graph(graph, axes)?;
+    Ok(Streamed { graph, states, bounded: pass.bounded, tables: pass.tables })
 }
 
 struct Pass {
     axis: AxisId,
     length: u64,
+    /// What tells scans where they are, given to every body that needs it.
+    signal: Port,
+    /// Its type.
+    ty: Ty,
+    /// Whether all positions of a segment are taken at once.
+    whole: bool,
     bounded: bool,
     tables: bool,
 }
@@ -86,27 +85,24 @@ struct State {
 struct Body<'g> {
     builder: Builder<'g>,
     states: Vec<State>,
-    /// The number of the position, where it has been asked for.
-    position: Option<Value>,
-    /// In the body of a loop: the argument that has it.
-    argument: Option<u32>,
+    /// The signal, where it has been asked for.
+    known: Option<Value>,
+    /// What it is here: the input, or in the body of a loop the argument that has it.
+    signal: (Op, Ty),
 }
 
 impl<'g> Body<'g> {
-    fn new(axes: &'g mut Vec<Axis>, argument: Option<u32>) -> Self {
-        Body { builder: Builder::new(axes), states: Vec::new(), position: None, argument }
+    fn new(axes: &'g mut Vec<Axis>, signal: (Op, Ty)) -> Self {
+        Body { builder: Builder::new(axes), states: Vec::new(), known: None, signal }
     }
 
+    /// The number of the position; of a segment, where scans begin anew.
     fn position(&mut self) -> Value {
-        if let Some(known) = self.position {
+        if let Some(known) = self.known {
             return known;
         }
-        let op = match self.argument {
-            None => Op::Input(Port { name: POSITION.to_owned(), order: Vec::new() }),
-            Some(i) => Op::Argument(i),
-        };
-        let value = self.builder.add_as(op, &[], Some(&Ty::scalar(DType::I32)));
-        self.position = Some(value);
+        let value = self.builder.add_as(self.signal.0.clone(), &[], Some(&self.signal.1));
+        self.known = Some(value);
         value
     }
 
@@ -119,6 +115,24 @@ impl<'g> Body<'g> {
 }
 
 impl Pass {
+    /// The whole graph, and what it keeps.
+    fn graph(&mut self, graph: &Graph, mut axes: Vec<Axis>) -> Result<(Graph, Vec<(Port, Ty)>), Obstacle> {
+        let mut body = Body::new(&mut axes, (Op::Input(self.signal.clone()), self.ty.clone()));
+        let map = self.region(&mut body, &graph.region)?;
+        let Body { builder, states, .. } = body;
+        let mut region = builder.region;
+        let mut outputs = graph.outputs.clone();
+        outputs.iter_mut().for_each(|o| o.value = map[o.value.index()]);
+        let mut kept = Vec::new();
+        for (i, state) in states.into_iter().enumerate() {
+            let port = Port { name: format!("{STATES}{i}"), order: state.ty.shape.axes().to_vec() };
+            region.nodes[state.old.index()].op = Op::Param(port.clone());
+            outputs.push(Output { port: port.clone(), value: state.new, update: true });
+            kept.push((port, state.ty));
+        }
+        Ok((Graph { axes, region, outputs }, kept))
+    }
+
     fn region(&mut self, body: &mut Body<'_>, old: &Region) -> Result<Vec<Value>, Obstacle> {
         let mut map: Vec<Value> = Vec::with_capacity(old.nodes.len());
         for node in &old.nodes {
@@ -131,6 +145,9 @@ impl Pass {
     }
 
     fn node(&mut self, body: &mut Body<'_>, node: &Node, inputs: &[Value]) -> Result<Value, Obstacle> {
+        if self.whole {
+            return self.of_segment(body, node, inputs);
+        }
         if let Some(what) = self.mixes(&node.op) {
             return Err(Obstacle { what, origin: node.origin.clone() });
         }
@@ -234,7 +251,7 @@ impl Pass {
     /// The body of a loop, and the types of what it keeps. Its new arguments are numbered: states after the stacked values, the
     /// position last.
     fn body(&mut self, outer: &mut Body<'_>, l: &Loop) -> Result<(Region, Vec<Ty>), Obstacle> {
-        let mut body = Body::new(outer.builder.axes, Some(THE_POSITION));
+        let mut body = Body::new(outer.builder.axes, (Op::Argument(THE_POSITION), self.ty.clone()));
         let map = self.region(&mut body, &l.body)?;
         let Body { builder, states, .. } = body;
         let mut region = builder.region;
