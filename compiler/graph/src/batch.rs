@@ -62,7 +62,7 @@ fn elements(axes: &[Axis], shape: &Shape) -> u64 {
 }
 
 /// Whether a node means the same for all positions of `axis` at once, given operands that have it.
-fn spreads(l: &Loop, node: &Node, varies: impl Fn(Value) -> bool) -> bool {
+pub(crate) fn spreads(l: &Loop, node: &Node, varies: impl Fn(Value) -> bool) -> bool {
     let apart = |v: &Value| !l.body.ty(*v).shape.contains(l.axis);
     if node.ty.shape.contains(l.axis) || !node.inputs.iter().all(apart) {
         return false;
@@ -71,6 +71,7 @@ fn spreads(l: &Loop, node: &Node, varies: impl Fn(Value) -> bool) -> bool {
         Op::Argument(_) | Op::Const(_) | Op::Iota(_) => true,
         Op::Map(_) | Op::Reduce(..) | Op::ArgMax(_) | Op::Contract(_) | Op::Gather(_) | Op::Softmax(_) | Op::LogSumExp(_) => true,
         Op::Rename(_) | Op::Split { .. } | Op::Merge { .. } | Op::Slice { .. } | Op::Pad { .. } => true,
+        Op::Solve { .. } => varies(node.inputs[1]),
         // Random numbers of a step are drawn by its number, which is one number.
         Op::Random(_) => false,
         Op::Concat { .. } => node.inputs.iter().all(|&v| varies(v)),

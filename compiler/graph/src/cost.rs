@@ -211,6 +211,11 @@ impl Counter<'_> {
                 let macs = self.elements(&region.ty(node.inputs[0]).shape.union(&region.ty(node.inputs[1]).shape));
                 Cost { flops: macs.times(&Amount::of(2)), macs, read: operands(), written: result }
             }
+            Op::Solve { row, .. } => {
+                // Each element takes products with those before it: on average with half of them.
+                let pairs = result.times(&self.size(*row));
+                Cost { macs: none(), flops: pairs, read: operands(), written: result }
+            }
             Op::Slice { .. } => Cost { read: result.clone(), ..plain(none()) },
             Op::Gather(_) => Cost { read: result.clone().plus(&operand(1)), ..plain(none()) },
             Op::ScatterAdd { .. } => plain(operand(1)),

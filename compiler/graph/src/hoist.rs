@@ -69,6 +69,7 @@ fn kinds(axes: &[Axis], l: &Loop) -> Vec<Kind> {
             | Op::Reduce(..)
             | Op::ArgMax(_)
             | Op::Contract(_)
+            | Op::Solve { .. }
             | Op::Pad { .. }
             | Op::Concat { .. }
             | Op::Gather(_)

@@ -71,6 +71,18 @@ pub fn results(op: &Op, inputs: &[Ty], given: Option<&Ty>, axes: &[Axis]) -> Res
             let shape = inputs[0].shape.union(&inputs[1].shape).minus(&Shape::of(over.iter().copied()));
             one(Ty::new(inputs[0].dtype, shape))
         }
+        Op::Solve { row, col, .. } => {
+            rule.arity(2)?;
+            rule.same_dtype()?;
+            rule.has(&inputs[0], *row)?;
+            rule.has(&inputs[0], *col)?;
+            rule.has(&inputs[1], *row)?;
+            rule.same_size(*row, *col)?;
+            if row == col || inputs[1].shape.contains(*col) {
+                return Err(format!("a right-hand side along `{}`", rule.name(*col)));
+            }
+            one(Ty::new(inputs[0].dtype, inputs[0].shape.union(&inputs[1].shape).without(*col)))
+        }
         Op::Rename(pairs) => {
             let ty = rule.sole()?;
             for &(from, to) in pairs {

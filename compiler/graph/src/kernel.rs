@@ -243,6 +243,24 @@ pub struct Scatter {
     pub site: u32,
 }
 
+/// For every point of `batch` and `columns`, the solution of a triangular system with ones on the diagonal. Arguments: matrix, right-hand
+/// side, result.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Solve {
+    /// Systems: size, strides of the matrix, the right-hand side and the result.
+    pub batch: Vec<(u64, [i64; 3])>,
+    /// Right-hand sides of one system, slowest first: size, strides of the right-hand side and the result.
+    pub columns: Vec<(u64, [i64; 2])>,
+    /// Unknowns.
+    pub size: u64,
+    /// Strides of the matrix: equations, unknowns.
+    pub matrix: [i64; 2],
+    /// Strides of the right-hand side and the result along the unknowns.
+    pub rows: [i64; 2],
+    /// From the last unknown to the first.
+    pub backwards: bool,
+}
+
 /// Folds `chunks` parts of `len` elements in order. Arguments: parts, out.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Fold {
@@ -387,6 +405,7 @@ pub enum Work {
     Rows(Rows),
     Gemm(Gemm),
     Attend(Attend),
+    Solve(Solve),
     Scatter(Scatter),
     Fold(Fold),
     TopK(TopK),
@@ -401,7 +420,7 @@ impl Work {
     pub fn writes(&self, arg: usize) -> bool {
         match self {
             Work::Rows(rows) => rows.args.get(arg).is_some_and(|a| a.write),
-            Work::Gemm(_) | Work::Scatter(_) => arg == 2,
+            Work::Gemm(_) | Work::Scatter(_) | Work::Solve(_) => arg == 2,
             Work::Attend(a) => {
                 if a.grad {
                     arg >= 6

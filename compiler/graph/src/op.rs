@@ -42,6 +42,10 @@ pub enum Op {
     ArgMax(AxisId),
     /// Sum of the product of two inputs over axes that both have; other shared axes align, the rest are kept.
     Contract(Vec<AxisId>),
+    /// Solution of a system with ones on the diagonal, in order. Inputs are (matrix, right-hand side); the matrix has `row` and `col`, of equal
+    /// size, and is read where `row > col` alone, the right-hand side has `row`; other shared axes align, the rest are kept. Result, along
+    /// `row`: `x[i] = b[i] - sum over j < i of matrix[row i, col j] x[j]`; transposed, `- sum over j > i of matrix[row j, col i] x[j]`.
+    Solve { row: AxisId, col: AxisId, transposed: bool },
     /// Simultaneous renaming of axes, each to one of equal size. One input.
     Rename(Vec<(AxisId, AxisId)>),
     /// One axis seen as several, the first of `into` varying slowest. One input.

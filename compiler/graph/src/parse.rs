@@ -208,6 +208,12 @@ impl<'t> Parser<'t> {
             "contract" => Op::Contract(over(line)?),
             "softmax" => Op::Softmax(over(line)?),
             "logsumexp" => Op::LogSumExp(over(line)?),
+            "solve" => {
+                need(line.keyword("row"), "`row`", line)?;
+                let row = self.axis(line)?;
+                need(line.keyword("col"), "`col`", line)?;
+                Op::Solve { row, col: self.axis(line)?, transposed: line.keyword("transposed") }
+            }
             "rename" => Op::Rename(self.pairs(line)?),
             "split" => {
                 let axis = self.axis(line)?;

@@ -151,6 +151,7 @@ fn samples_hold_every_operation() {
         "Reduce",
         "ArgMax",
         "Contract",
+        "Solve",
         "Rename",
         "Split",
         "Merge",

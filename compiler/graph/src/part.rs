@@ -90,6 +90,7 @@ fn is_apart(axes: &[Axis], body: &Region, node: &Node, a: AxisId, common: &Shape
             let shared = |v: &Value| has(v) || elements(axes, &body.ty(*v).shape.minus(common)) <= SHARED;
             !over.contains(&a) && !alone && node.inputs.iter().all(shared)
         }
+        Op::Solve { row, col, .. } => *row != a && *col != a && node.inputs.iter().all(has),
         Op::Rename(pairs) => !pairs.iter().any(|p| p.0 == a || p.1 == a),
         Op::Split { axis, into } => *axis != a && !into.contains(&a),
         Op::Merge { from, into } => *into != a && !from.contains(&a),

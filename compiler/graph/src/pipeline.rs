@@ -12,6 +12,7 @@ use crate::decompose::decompose;
 use crate::graph::{Graph, Region};
 use crate::hoist::hoist;
 use crate::op::Op;
+use crate::parallel::{Way, parallel};
 use crate::part::part;
 use crate::recognise::recognise;
 use crate::recompute::recompute;
@@ -127,23 +128,45 @@ pub fn run(graph: &Graph, passes: &[Pass], check: bool) -> Result<(Graph, Vec<Ti
     let mut now = graph.clone();
     let mut timings = Vec::with_capacity(passes.len());
     for pass in passes {
-        let start = Instant::now();
-        let next = match catch_unwind(AssertUnwindSafe(|| (pass.run)(&now))) {
-            Ok(next) => next,
-            Err(payload) => {
-                let message = payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
-                let panic = Some(message.unwrap_or_else(|| "no message".into()));
-                return Err(Box::new(Failure { pass: pass.name, errors: Vec::new(), panic, before: print(&now), after: String::new() }));
-            }
-        };
-        let time = start.elapsed();
-        if check && let Err(errors) = verify(&next) {
-            return Err(Box::new(Failure { pass: pass.name, errors, panic: None, before: print(&now), after: print(&next) }));
-        }
+        let (next, time) = apply(pass.name, &pass.run, now, check)?;
         timings.push(Timing { pass: pass.name, time, nodes: count(&next.region) });
         now = next;
     }
     Ok((now, timings))
+}
+
+/// One pass over a graph.
+fn apply(pass: &'static str, run: &dyn Fn(&Graph) -> Graph, now: Graph, check: bool) -> Result<(Graph, Duration), Box<Failure>> {
+    let start = Instant::now();
+    let next = match catch_unwind(AssertUnwindSafe(|| run(&now))) {
+        Ok(next) => next,
+        Err(payload) => {
+            let message = payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
+            let panic = Some(message.unwrap_or_else(|| "no message".into()));
+            return Err(Box::new(Failure { pass, errors: Vec::new(), panic, before: print(&now), after: String::new() }));
+        }
+    };
+    let time = start.elapsed();
+    if check && let Err(errors) = verify(&next) {
+        return Err(Box::new(Failure { pass, errors, panic: None, before: print(&now), after: print(&next) }));
+    }
+    Ok((next, time))
+}
+
+/// What tidies up after scans were rewritten.
+const TIDY: &[Pass] = &[pass("simplify", simplify), pass("cse", cse), pass("dce", dce)];
+
+/// [`FORWARD`], and scans computed for many steps at once as `scans` says.
+///
+/// # Errors
+/// As [`run`].
+pub fn prepare(graph: &Graph, scans: Way, check: bool) -> Result<Graph, Box<Failure>> {
+    let (graph, _) = run(graph, FORWARD, check)?;
+    if scans == Way::Step {
+        return Ok(graph);
+    }
+    let (graph, _) = apply("parallel", &|graph| parallel(graph, scans), graph, check)?;
+    run(&graph, TIDY, check).map(|r| r.0)
 }
 
 /// Nodes of a region and of the bodies in it.

@@ -16,7 +16,7 @@ pub fn graph(seed: u64, size: usize) -> Graph {
     }
     let mut draw = Draw { state: seed };
     let mut region = Region::default();
-    let mut maker = Maker { draw: &mut draw, ports: 0 };
+    let mut maker = Maker { draw: &mut draw, ports: 0, systems: seed % 8 == 7 };
     {
         let mut b = Builder::over(&mut g.axes, std::mem::take(&mut region));
         for dtype in [DType::F32, DType::F32, DType::I32, DType::Bool] {
@@ -77,6 +77,8 @@ impl Draw {
 struct Maker<'d> {
     draw: &'d mut Draw,
     ports: usize,
+    /// Whether triangular systems are drawn.
+    systems: bool,
 }
 
 impl Maker<'_> {
@@ -137,7 +139,7 @@ impl Maker<'_> {
         let float = |t: &Ty| t.dtype == DType::F32;
         let wide = |t: &Ty| t.dtype == DType::F32 && !t.shape.is_scalar();
         let int = |t: &Ty| t.dtype == DType::I32;
-        match self.draw.below(26) {
+        match self.draw.below(if self.systems { 28 } else { 26 }) {
             0 => {
                 let dtype = [DType::F32, DType::I32, DType::Bool, DType::F64][self.draw.below(4)];
                 let scalar = match dtype {
@@ -175,6 +177,16 @@ impl Maker<'_> {
                 let axis = self.axes_of(b, x)[0];
                 let y = self.value(b, |t| float(t) && t.shape.contains(axis))?;
                 b.add(Op::Contract(vec![axis]), &[x, y]);
+            }
+            26 | 27 => {
+                let matrix = self.value(b, wide)?;
+                let row = self.axes_of(b, matrix)[0];
+                let col = self.partner(b, row, Shape::scalar())?;
+                if !b.shape(matrix).contains(col) || col == row {
+                    return None;
+                }
+                let side = self.value(b, |t| float(t) && t.shape.contains(row) && !t.shape.contains(col))?;
+                b.add(Op::Solve { row, col, transposed: self.draw.below(2) == 0 }, &[matrix, side]);
             }
             13 => {
                 let x = self.value(b, wide)?;

@@ -214,6 +214,10 @@ impl Printer<'_> {
             Op::Reduce(f, over) => format!("{} {of} over {}", f.name(), self.axes(over)),
             Op::ArgMax(axis) => format!("argmax {of} over {}", self.axis(*axis)),
             Op::Contract(over) => format!("contract {of} over {}", self.axes(over)),
+            Op::Solve { row, col, transposed } => {
+                let how = if *transposed { " transposed" } else { "" };
+                format!("solve {of} row {} col {}{how}", self.axis(*row), self.axis(*col))
+            }
             Op::Rename(pairs) => {
                 let pairs: Vec<String> = pairs.iter().map(|(a, b)| format!("{} as {}", self.axis(*a), self.axis(*b))).collect();
                 format!("rename {of} [{}]", pairs.join(", "))

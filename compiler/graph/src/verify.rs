@@ -75,6 +75,7 @@ pub fn mentioned(op: &Op) -> Vec<Vec<AxisId>> {
         Op::Iota(a) | Op::ArgMax(a) | Op::Gather(a) => vec![vec![*a]],
         Op::Random(r) => vec![r.order.clone()],
         Op::Reduce(_, over) | Op::Contract(over) | Op::Softmax(over) | Op::LogSumExp(over) => vec![over.clone()],
+        Op::Solve { row, col, .. } => vec![vec![*row, *col]],
         Op::Rename(pairs) => vec![pairs.iter().map(|p| p.0).collect(), pairs.iter().map(|p| p.1).collect()],
         Op::Split { axis, into } => vec![vec![*axis], into.clone()],
         Op::Merge { from, into } => vec![from.clone(), vec![*into]],
@@ -275,7 +276,7 @@ fn elements(op: &Op, ty: &Ty, inputs: &[Ty]) -> Result<(), String> {
     let float = || if ty.dtype.is_float() { Ok(()) } else { Err(format!("is float only, not {}", ty.dtype)) };
     let number = |t: &Ty| if t.dtype == DType::Bool { Err("is of numbers, not bool".to_string()) } else { Ok(()) };
     match op {
-        Op::Routed { .. } | Op::RoutedOuter { .. } => float(),
+        Op::Routed { .. } | Op::RoutedOuter { .. } | Op::Solve { .. } => float(),
         Op::TopK { .. } if inputs.iter().any(|t| !t.dtype.is_float()) => Err("ranks floats only".into()),
         Op::Const(Scalar::Float(_)) | Op::Random(_) | Op::Softmax(_) | Op::LogSumExp(_) | Op::Attend(_) | Op::AttendGrad(_) => float(),
         Op::Const(Scalar::Int(_)) if ty.dtype != DType::I32 => Err(format!("an integer constant of {}", ty.dtype)),

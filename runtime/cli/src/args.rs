@@ -2,6 +2,7 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ogive::stages::Stage;
+use ogive_graph::parallel::Way;
 use ogive_lang::hir::experiment::Gradient;
 use std::path::PathBuf;
 
@@ -84,6 +85,15 @@ pub(crate) struct Device {
     pub(crate) isa: Option<String>,
 }
 
+/// How scans are computed.
+#[derive(ClapArgs, Debug, Clone, Copy, Default)]
+pub(crate) struct Scans {
+    /// How scans whose states are linear are computed: auto, step, chunk, chunk(STEPS) or associative. All give the same up to rounding;
+    /// what does not admit the way asked for goes step by step.
+    #[arg(long, value_name = "WAY", default_value_t = Way::Auto)]
+    pub(crate) scan: Way,
+}
+
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum BackendName {
     /// Compiled for this CPU.
@@ -157,6 +167,8 @@ pub(crate) struct Graph {
     pub(crate) which: Which,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) scans: Scans,
     /// Print this stage as text.
     #[arg(long, value_enum, conflicts_with = "format")]
     pub(crate) emit: Option<Stage>,
@@ -180,6 +192,8 @@ pub(crate) struct Cost {
     pub(crate) which: Which,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) scans: Scans,
     /// What each block has, does and keeps for the backward pass: the tree of instances, each with those that it calls.
     #[arg(long)]
     pub(crate) tree: bool,
@@ -221,6 +235,8 @@ pub(crate) struct Run {
     pub(crate) which: Which,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) scans: Scans,
     #[command(flatten)]
     pub(crate) device: Device,
     /// Print the names and dims of the tensors that are expected, and stop.
@@ -264,6 +280,8 @@ pub(crate) struct Train {
     #[command(flatten)]
     pub(crate) overrides: Overrides,
     #[command(flatten)]
+    pub(crate) scans: Scans,
+    #[command(flatten)]
     pub(crate) device: Device,
     /// Folder of the run. Default: runs/EXPERIMENT, with a number where that exists.
     #[arg(long, value_name = "DIR")]
@@ -297,6 +315,8 @@ pub(crate) struct Resume {
     #[command(flatten)]
     pub(crate) overrides: Overrides,
     #[command(flatten)]
+    pub(crate) scans: Scans,
+    #[command(flatten)]
     pub(crate) device: Device,
 }
 
@@ -312,6 +332,8 @@ pub(crate) struct Eval {
     pub(crate) checkpoint: String,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) scans: Scans,
     #[command(flatten)]
     pub(crate) device: Device,
 }
@@ -358,6 +380,8 @@ pub(crate) struct Bench {
     pub(crate) which: Which,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) scans: Scans,
     #[command(flatten)]
     pub(crate) device: Device,
     /// Time the forward pass only.

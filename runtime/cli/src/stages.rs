@@ -2,7 +2,9 @@
 
 use ogive_graph::autodiff::reverse;
 use ogive_graph::autodiff::rtrl::{Learning, Sensitivity};
-use ogive_graph::{Graph, Op, Output, Port, Value, pipeline};
+use ogive_graph::parallel::Way;
+use ogive_graph::{Graph, Op, Output, Port, Value, pipeline, transition};
+use ogive_lang::hir::experiment::Gradient;
 use ogive_lang::hir::{Experiment, Program};
 use ogive_lang::lower::{self, Lowered};
 use ogive_lang::render::{self, Style};
@@ -21,6 +23,8 @@ pub enum Stage {
     Elaborate,
     /// The graph.
     Lower,
+    /// How the states of every scan move, and how it is computed.
+    Transitions,
     /// The graph with gradients and optimiser (experiments) or gradients of every parameter.
     Differentiate,
     /// The graph in fused groups.
@@ -39,6 +43,7 @@ impl Stage {
             Stage::Resolve => "resolve",
             Stage::Elaborate => "elaborate",
             Stage::Lower => "lower",
+            Stage::Transitions => "transitions",
             Stage::Differentiate => "differentiate",
             Stage::Fuse => "fuse",
             Stage::Schedule => "schedule",
@@ -134,9 +139,9 @@ pub fn elaborated(spec: &Spec, subject: &Subject, settings: &Settings) -> Result
 ///
 /// # Errors
 /// What has no size or no derivative.
-pub fn final_graph(elaborated: &Elaborated, training: bool) -> Result<Graph, StageError> {
+pub fn final_graph(elaborated: &Elaborated, training: bool, scans: Way) -> Result<Graph, StageError> {
     let lowered = elaborated.lower()?;
-    let graph = if training { differentiated(elaborated, &lowered)? } else { passes(&lowered.graph, pipeline::FORWARD)? };
+    let graph = if training { differentiated(elaborated, &lowered, scans)? } else { prepared(&lowered.graph, scans)? };
     passes(&graph, pipeline::BACKEND)
 }
 
@@ -145,8 +150,8 @@ pub fn final_graph(elaborated: &Elaborated, training: bool) -> Result<Graph, Sta
 ///
 /// # Errors
 /// What has no size or no derivative.
-pub fn gradient_graph(elaborated: &Elaborated) -> Result<Graph, StageError> {
-    let forward = passes(&elaborated.lower()?.graph, pipeline::FORWARD)?;
+pub fn gradient_graph(elaborated: &Elaborated, scans: Way) -> Result<Graph, StageError> {
+    let forward = prepared(&elaborated.lower()?.graph, scans)?;
     let wanted: &[String] = match elaborated {
         Elaborated::Experiment(_) => &["loss".to_owned()],
         Elaborated::Program(_) => &[],
@@ -159,17 +164,21 @@ fn passes(graph: &Graph, list: &[pipeline::Pass]) -> Result<Graph, StageError> {
     pipeline::run(graph, list, false).map(|(graph, _)| graph).map_err(|f| StageError::Other(f.to_string()))
 }
 
-fn differentiated(elaborated: &Elaborated, lowered: &Lowered) -> Result<Graph, StageError> {
+fn prepared(graph: &Graph, scans: Way) -> Result<Graph, StageError> {
+    pipeline::prepare(graph, scans, false).map_err(|f| StageError::Other(f.to_string()))
+}
+
+fn differentiated(elaborated: &Elaborated, lowered: &Lowered, scans: Way) -> Result<Graph, StageError> {
     let other = |e: &dyn std::fmt::Display| StageError::Other(e.to_string());
     match elaborated {
         Elaborated::Experiment(e) => {
-            let forward = e.gradient.prepare(&lowered.graph, false).map_err(|f| StageError::Other(f.to_string()))?;
+            let forward = e.gradient.prepare(&lowered.graph, scans, false).map_err(|f| StageError::Other(f.to_string()))?;
             ogive_train::optimizer::step_by(&forward, &lowered.params, &e.optimizer, e.gradient.learning())
                 .map(|s| s.compute)
                 .map_err(|e| other(&e))
         }
         Elaborated::Program(_) => {
-            let forward = passes(&lowered.graph, pipeline::FORWARD)?;
+            let forward = prepared(&lowered.graph, scans)?;
             with_gradients(&forward, &[], &mut |_, op| matches!(op, Op::Param(_))).map_err(|e| other(&e))
         }
     }
@@ -260,7 +269,7 @@ fn expose(graph: &mut Graph, sensitivity: &Sensitivity) {
 ///
 /// # Errors
 /// Diagnostics of the spec, dims without a size, what a back end cannot do.
-pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, training: bool) -> Result<String, StageError> {
+pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, training: bool, scans: Way) -> Result<String, StageError> {
     match stage {
         Stage::Parse => return ogive_lang::fmt::format(&spec.sources.get(spec.root).text).map_err(StageError::Spec),
         Stage::Resolve => return Ok(resolved(spec)),
@@ -272,11 +281,36 @@ pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, t
         Stage::Parse | Stage::Resolve => String::new(),
         Stage::Elaborate => ogive_lang::hir::text::print(elaborated.program()),
         Stage::Lower => ogive_graph::text::print_plain(&elaborated.lower()?.graph),
-        Stage::Differentiate => ogive_graph::text::print_plain(&differentiated(&elaborated, &elaborated.lower()?)?),
-        Stage::Fuse => groups(&final_graph(&elaborated, training)?),
-        Stage::Schedule => ogive_graph::plan::print(&ogive_jit::plan(&final_graph(&elaborated, training)?).map_err(|e| other(&e))?),
-        Stage::Codegen => ogive_jit::code(&final_graph(&elaborated, training)?).map_err(|e| other(&e))?,
+        Stage::Transitions => transitions(&elaborated, scans)?.join("\n"),
+        Stage::Differentiate => ogive_graph::text::print_plain(&differentiated(&elaborated, &elaborated.lower()?, scans)?),
+        Stage::Fuse => groups(&final_graph(&elaborated, training, scans)?),
+        Stage::Schedule => ogive_graph::plan::print(&ogive_jit::plan(&final_graph(&elaborated, training, scans)?).map_err(|e| other(&e))?),
+        Stage::Codegen => ogive_jit::code(&final_graph(&elaborated, training, scans)?).map_err(|e| other(&e))?,
     })
+}
+
+/// For every scan with states: where it stands and how it is computed, then a line for each state that says how it moves.
+///
+/// # Errors
+/// What has no size.
+pub fn transitions(elaborated: &Elaborated, scans: Way) -> Result<Vec<String>, StageError> {
+    let gradient = if let Elaborated::Experiment(e) = elaborated { e.gradient } else { Gradient::default() };
+    let graph = prepared(&elaborated.lower()?.graph, Way::Step)?;
+    let labels = ogive_graph::text::labels(&graph.axes);
+    let mut lines = Vec::new();
+    for (path, value, states) in transition::scans(&graph) {
+        let region = path.iter().fold(&graph.region, |region, v| if let Op::Loop(l) = &region.node(*v).op { &l.body } else { region });
+        let node = region.node(value);
+        let Op::Loop(l) = &node.op else { continue };
+        let way = if gradient == Gradient::default() { scans } else { Way::Step };
+        let chosen = ogive_graph::parallel::chosen(&graph, l, way);
+        let (at, line) = (&node.origin.path, node.origin.line);
+        let place = if at.is_empty() { String::new() } else { format!(" in {at}") };
+        let (axis, steps) = (&labels[l.axis.index()], graph.size(l.axis));
+        lines.push(format!("scan along {axis} ({steps} steps){place}, line {line}: {chosen}"));
+        lines.extend(states.iter().map(|s| format!("  {}", transition::line(&labels, s))));
+    }
+    Ok(lines)
 }
 
 /// Every item that the root file sees, with its file and line.
@@ -362,7 +396,7 @@ pub fn of_file(path: &Path, stage: Stage) -> Result<String, String> {
         return Err(render::diagnostics(&found, &spec.sources, Style::default()));
     }
     let subject = subject(&spec).ok_or("it declares no block, model or experiment")?;
-    text(&spec, &subject, &Settings::default(), stage, false).map_err(|e| match e {
+    text(&spec, &subject, &Settings::default(), stage, false, Way::Auto).map_err(|e| match e {
         StageError::Spec(found) => render::diagnostics(&found, &spec.sources, Style::default()),
         StageError::Other(why) => why,
     })

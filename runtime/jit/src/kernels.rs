@@ -8,7 +8,7 @@ use crate::primitives::Primitives;
 use crate::room::Room;
 use crate::routed;
 use crate::state::Program;
-use ogive_graph::kernel::{Attend, Fold, Gemm, Route, Routed, RoutedOuter, RoutedRows, Rows, Scatter, TopK, Work};
+use ogive_graph::kernel::{Attend, Fold, Gemm, Route, Routed, RoutedOuter, RoutedRows, Rows, Scatter, Solve, TopK, Work};
 use ogive_graph::{DType, ReduceFn};
 
 /// Scratch memory of every worker.
@@ -52,6 +52,7 @@ enum Call {
     Rows { rows: Rows, entry: usize, scratch: u64 },
     State(Program),
     Gemm { gemm: Gemm, primitives: &'static Primitives },
+    Solve { solve: Solve, primitives: &'static Primitives, scaled: Scaled },
     Attend { attend: Attend, shape: GradShape, primitives: &'static Primitives },
     Scatter { scatter: Scatter, accumulate: Accumulate },
     Fold { fold: Fold, accumulate: Accumulate },
@@ -96,6 +97,7 @@ impl Prepared {
                 Call::Rows { rows: rows.clone(), entry, scratch }
             }
             Work::Gemm(gemm) => Call::Gemm { gemm: gemm.clone(), primitives },
+            Work::Solve(solve) => Call::Solve { solve: solve.clone(), primitives, scaled: row_primitives(primitives).1 },
             Work::Scatter(scatter) if scatter.clear.len() > AXES => return Err(format!("scatter into more than {AXES} axes")),
             Work::Fold(fold) if fold.dims.len() > AXES => return Err(format!("fold more than {AXES} axes")),
             Work::Scatter(scatter) => {
@@ -125,7 +127,7 @@ impl Prepared {
             Call::TopK(t) => routed::top_k_scratch(t),
             Call::Route(r) => routed::route_scratch(r),
             Call::Routed { .. } | Call::RoutedOuter { .. } => routed::RUN_SCRATCH,
-            Call::Gemm { .. } | Call::Scatter { .. } | Call::Fold { .. } | Call::RoutedRows { .. } => 0,
+            Call::Gemm { .. } | Call::Solve { .. } | Call::Scatter { .. } | Call::Fold { .. } | Call::RoutedRows { .. } => 0,
         }
     }
 
@@ -147,6 +149,7 @@ impl Prepared {
             // Safety: the plan gives addresses of memory that holds what the program touches.
             Call::State(program) => unsafe { program.run(args) },
             Call::Gemm { gemm, primitives } => product(gemm, primitives, args, pool),
+            Call::Solve { solve, primitives, scaled } => crate::solve::solve(solve, primitives, args, pool, *scaled),
             Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
             Call::Scatter { scatter, accumulate } => scattered(scatter, args, pool, context, *accumulate),
             Call::Fold { fold, accumulate } => folded(fold, args, *accumulate),

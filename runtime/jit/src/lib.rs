@@ -10,6 +10,7 @@ pub mod pool;
 pub mod primitives;
 mod room;
 mod routed;
+mod solve;
 mod state;
 
 pub use executor::{Cpu, Timing, Trace, code, plan, processor_time};

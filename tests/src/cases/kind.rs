@@ -30,6 +30,7 @@ kinds! {
     "reduce" => Op::Reduce(..),
     "argmax" => Op::ArgMax(_),
     "contract" => Op::Contract(_),
+    "solve" => Op::Solve { .. },
     "rename" => Op::Rename(_),
     "split" => Op::Split { .. },
     "merge" => Op::Merge { .. },

@@ -33,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
         }));
     }
     cases.extend(contractions());
+    cases.extend(systems());
     cases.extend(normalised());
     cases.extend(attention());
     cases
@@ -93,6 +94,41 @@ fn contractions() -> Vec<Case> {
             m.yields("y", y);
         }),
     ]
+}
+
+fn systems() -> Vec<Case> {
+    let case = |name: &str, build: fn(&mut Maker<'_>)| Case::new(format!("solve {name}"), Class::Composite, Derivative::Agrees, build);
+    vec![
+        case("for a vector", |m| {
+            let (i, j) = (m.axis("i", 3, 19), m.axis("j", 3, 19));
+            system(m, &[i, j], &[i], (i, j), false);
+        }),
+        case("for several columns", |m| {
+            let (i, j, v) = (m.axis("i", 3, 37), m.axis("j", 3, 37), m.axis("v", 2, 35));
+            system(m, &[i, j], &[i, v], (i, j), false);
+        }),
+        case("transposed", |m| {
+            let (i, j, v) = (m.axis("i", 3, 37), m.axis("j", 3, 37), m.axis("v", 2, 35));
+            system(m, &[j, i], &[v, i], (i, j), true);
+        }),
+        case("with batch axes on both sides", |m| {
+            let (b, i, j, v, w) = (m.axis("b", 2, 5), m.axis("i", 3, 33), m.axis("j", 3, 33), m.axis("v", 2, 17), m.axis("w", 2, 3));
+            system(m, &[b, i, j], &[w, i, b, v], (i, j), false);
+        }),
+        case("of many matrices for one side", |m| {
+            let (b, i, j, v) = (m.axis("b", 2, 5), m.axis("i", 3, 16), m.axis("j", 3, 16), m.axis("v", 2, 17));
+            system(m, &[i, b, j], &[i, v], (i, j), true);
+        }),
+    ]
+}
+
+/// A system whose solution stays small: large ones grow with every unknown.
+fn system(m: &mut Maker<'_>, matrix: &[AxisId], side: &[AxisId], (row, col): (AxisId, AxisId), transposed: bool) {
+    let (matrix, side) = (m.float("m", matrix, Signed), m.float("b", side, Signed));
+    let small = m.constant(0.1);
+    let matrix = m.map(MapFn::Mul, &[matrix, small]);
+    let x = m.add(Op::Solve { row, col, transposed }, &[matrix, side]);
+    m.yields("x", x);
 }
 
 fn product(m: &mut Maker<'_>, x: &[AxisId], z: &[AxisId], over: &[AxisId]) {

@@ -14,7 +14,14 @@ pub(super) fn passes(node: &Node, i: usize) -> bool {
         Op::Map(f) => !f.is_predicate() && (*f != MapFn::Where || i > 0),
         Op::Gather(_) => i == 0,
         Op::ScatterAdd { .. } => i == 1,
-        Op::Reduce(..) | Op::Contract(_) | Op::Rename(_) | Op::Split { .. } | Op::Merge { .. } | Op::Slice { .. } | Op::Pad { .. } => true,
+        Op::Reduce(..)
+        | Op::Contract(_)
+        | Op::Solve { .. }
+        | Op::Rename(_)
+        | Op::Split { .. }
+        | Op::Merge { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. } => true,
         Op::Concat { .. } | Op::Softmax(_) | Op::LogSumExp(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::Project(_) => true,
         Op::Loop(_) => true,
     }

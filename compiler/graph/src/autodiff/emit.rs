@@ -92,7 +92,7 @@ pub(super) fn pick(b: &mut Builder<'_>, condition: Value, when: bool, x: Value) 
 }
 
 /// `x` with every axis of `shape`: constant along those it lacks.
-pub(super) fn spread(b: &mut Builder<'_>, x: Value, shape: &Shape) -> Value {
+pub(crate) fn spread(b: &mut Builder<'_>, x: Value, shape: &Shape) -> Value {
     let missing = shape.minus(b.shape(x));
     let mut positions: Option<Value> = None;
     for axis in missing.iter() {
@@ -108,7 +108,7 @@ pub(super) fn spread(b: &mut Builder<'_>, x: Value, shape: &Shape) -> Value {
 }
 
 /// Zeros of a float type.
-pub(super) fn zeros(b: &mut Builder<'_>, ty: &Ty) -> Value {
+pub(crate) fn zeros(b: &mut Builder<'_>, ty: &Ty) -> Value {
     let zero = b.float(0.0, ty.dtype);
     spread(b, zero, &ty.shape)
 }
@@ -158,6 +158,13 @@ pub(super) fn contract_onto(b: &mut Builder<'_>, dy: Value, other: Value, to: &S
 /// A value's element type if derivatives flow through it.
 pub(super) fn is_float(b: &Builder<'_>, value: Value) -> bool {
     b.ty(value).dtype.is_float()
+}
+
+/// `x` where the position along `row` is beyond that along `col`, zero elsewhere.
+pub(super) fn below(b: &mut Builder<'_>, row: AxisId, col: AxisId, x: Value) -> Value {
+    let (at, other) = (b.add(Op::Iota(row), &[]), b.add(Op::Iota(col), &[]));
+    let is_below = b.map(MapFn::Gt, &[at, other]);
+    pick(b, is_below, true, x)
 }
 
 /// One where `x` equals its extremum `y`, zero elsewhere.

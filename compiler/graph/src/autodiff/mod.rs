@@ -6,7 +6,7 @@
 
 mod activity;
 mod cut;
-mod emit;
+pub(crate) mod emit;
 pub mod forward;
 mod loops;
 mod map;

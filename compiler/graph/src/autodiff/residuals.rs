@@ -31,7 +31,7 @@ pub(super) fn effort(op: &Op) -> Origin {
         Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. } => Origin::Cheap,
         Op::Input(_) | Op::Param(_) | Op::Argument(_) => Origin::Dear,
         Op::Reduce(..) | Op::ArgMax(_) | Op::Contract(_) | Op::Gather(_) | Op::ScatterAdd { .. } | Op::Softmax(_) => Origin::Dear,
-        Op::TopK { .. } | Op::Route { .. } | Op::Routed { .. } | Op::RoutedOuter { .. } => Origin::Dear,
+        Op::TopK { .. } | Op::Route { .. } | Op::Routed { .. } | Op::RoutedOuter { .. } | Op::Solve { .. } => Origin::Dear,
         Op::LogSumExp(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) | Op::Project(_) => Origin::Dear,
     }
 }
@@ -80,7 +80,7 @@ fn written(region: &Region, origins: &[Origin], late: &[bool]) -> Vec<bool> {
             Op::Contract(_) | Op::Gather(_) | Op::ScatterAdd { .. } | Op::Attend(_) | Op::AttendGrad(_) | Op::Loop(_) => {
                 node.inputs.iter().for_each(|v| written[v.index()] = true);
             }
-            Op::TopK { .. } | Op::Route { .. } | Op::Routed { .. } | Op::RoutedOuter { .. } => {
+            Op::TopK { .. } | Op::Route { .. } | Op::Routed { .. } | Op::RoutedOuter { .. } | Op::Solve { .. } => {
                 node.inputs.iter().for_each(|v| written[v.index()] = true);
             }
             Op::Reduce(..) | Op::LogSumExp(_) => reduced[index] = true,

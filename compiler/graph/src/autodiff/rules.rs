@@ -35,6 +35,10 @@ impl Sweep<'_> {
                 self.contract(&node, dy);
                 return Ok(());
             }
+            Op::Solve { row, col, transposed } => {
+                self.solve(&node, (*row, *col, *transposed), y, dy);
+                return Ok(());
+            }
             Op::Concat { axes, into } => {
                 self.concat(&node, axes, *into, dy);
                 return Ok(());
@@ -128,6 +132,32 @@ impl Sweep<'_> {
                 let dx = emit::contract_onto(&mut self.b, dy, other, &to);
                 self.give(operand, dx);
             }
+        }
+    }
+
+    /// The right-hand side's cotangent is the solution of the transposed system; the matrix's is its product with the solution, below the
+    /// diagonal.
+    fn solve(&mut self, node: &Node, (row, col, transposed): (AxisId, AxisId, bool), y: Value, dy: Value) {
+        let [matrix, side] = [node.inputs[0], node.inputs[1]];
+        let full = self.b.shape(dy).with(row);
+        let dy = emit::spread(&mut self.b, dy, &full);
+        let db = self.b.add(Op::Solve { row, col, transposed: !transposed }, &[matrix, dy]);
+        if self.wants(side) {
+            let to = self.kept(side);
+            let from = node.ty.shape.union(self.b.shape(db));
+            let dx = emit::fit(&mut self.b, db, &from, &to);
+            self.give(side, dx);
+        }
+        if self.wants(matrix) {
+            let to = self.kept(matrix);
+            let turned = |sweep: &mut Self, v: Value| sweep.b.add(Op::Rename(vec![(row, col)]), &[v]);
+            let (left, right) = if transposed { (y, turned(self, db)) } else { (db, turned(self, y)) };
+            let alone = self.b.shape(left).minus(self.b.shape(right)).minus(&to);
+            let left = self.b.reduce(ReduceFn::Sum, left, alone.axes());
+            let product = emit::contract_onto(&mut self.b, left, right, &to);
+            let dx = emit::scale(&mut self.b, product, -1.0);
+            let dx = emit::below(&mut self.b, row, col, dx);
+            self.give(matrix, dx);
         }
     }
 

@@ -27,6 +27,7 @@ impl Forward<'_, '_> {
             Op::Routed { .. } | Op::RoutedOuter { .. } => self.bilinear(&node),
             Op::Map(f) => self.map(*f, &node, y),
             Op::Contract(over) => self.contract(&node, over),
+            Op::Solve { row, col, transposed } => self.solve(&node, (*row, *col, *transposed), y),
             Op::Concat { axes, .. } => self.concat(&node, axes),
             Op::ScatterAdd { axis, keep } => dx(self, 1).map(|d| self.scatter(&node, *axis, keep, d)),
             Op::Gather(axis) => first.map(|d| if has(self, *axis) { self.b.add(node.op.clone(), &[d, node.inputs[1]]) } else { d }),
@@ -88,6 +89,31 @@ impl Forward<'_, '_> {
             parts.push(part);
         }
         emit::total(&mut self.b, &parts)
+    }
+
+    /// The same system, with the right-hand side's tangent less the product of the matrix's with the solution.
+    fn solve(&mut self, node: &Node, (row, col, transposed): (AxisId, AxisId, bool), y: Value) -> Option<Value> {
+        let mut parts = Vec::new();
+        if let Some(&d) = self.tangents.get(&node.inputs[1]) {
+            parts.push(d);
+        }
+        if let Some(&d) = self.tangents.get(&node.inputs[0]) {
+            let shape = self.b.shape(d).with(row).with(col);
+            let d = emit::spread(&mut self.b, d, &shape);
+            let d = emit::below(&mut self.b, row, col, d);
+            let product = if transposed {
+                let product = self.b.contract(d, y, &[row]);
+                self.b.add(Op::Rename(vec![(col, row)]), &[product])
+            } else {
+                let turned = self.b.add(Op::Rename(vec![(row, col)]), &[y]);
+                self.b.contract(d, turned, &[col])
+            };
+            parts.push(emit::scale(&mut self.b, product, -1.0));
+        }
+        let side = emit::total(&mut self.b, &parts)?;
+        let shape = self.b.shape(side).with(row);
+        let side = emit::spread(&mut self.b, side, &shape);
+        Some(self.b.add(node.op.clone(), &[node.inputs[0], side]))
     }
 
     fn reduce(&mut self, f: ReduceFn, over: &[AxisId], x: Value, y: Value, dx: Value) -> Value {

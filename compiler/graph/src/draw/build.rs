@@ -385,7 +385,7 @@ fn place(node: &Node) -> String {
 
 fn kind(op: &Op) -> Kind {
     match op {
-        Op::Contract(_) | Op::Routed { .. } | Op::RoutedOuter { .. } => Kind::Contract,
+        Op::Contract(_) | Op::Solve { .. } | Op::Routed { .. } | Op::RoutedOuter { .. } => Kind::Contract,
         Op::Attend(_) | Op::AttendGrad(_) => Kind::Attend,
         Op::Reduce(..) | Op::ArgMax(_) | Op::TopK { .. } | Op::Softmax(_) | Op::LogSumExp(_) => Kind::Reduce,
         Op::Random(_) => Kind::Random,
@@ -421,6 +421,7 @@ fn word(op: &Op) -> &'static str {
         Op::Random(_) => "random",
         Op::ArgMax(_) => "argmax",
         Op::Contract(_) => "contract",
+        Op::Solve { .. } => "solve",
         Op::Rename(_) => "rename",
         Op::Split { .. } => "split",
         Op::Merge { .. } => "merge",

@@ -169,6 +169,7 @@ impl<'a> Merger<'a> {
             let kind = match (class(self.region, members[0]), &self.region.node(members[0]).op) {
                 (Class::Row, _) => Kind::Rows,
                 (Class::Whole, Op::Contract(_)) => Kind::Contract,
+                (Class::Whole, Op::Solve { .. }) => Kind::Solve,
                 (Class::Whole, Op::Attend(_) | Op::AttendGrad(_)) => Kind::Attend,
                 (Class::Whole, Op::ScatterAdd { .. }) => Kind::Scatter,
                 (Class::Whole, Op::TopK { .. }) => Kind::Select,

@@ -33,6 +33,8 @@ pub enum Kind {
     Rows,
     /// A matrix product.
     Contract,
+    /// A triangular system.
+    Solve,
     /// Attention or its gradient.
     Attend,
     /// Sum into positions.
@@ -180,6 +182,7 @@ pub fn title(region: &Region, group: &Group) -> String {
         Op::ArgMax(_) => "argmax",
         Op::Gather(_) => "gather",
         Op::Contract(_) => "dot",
+        Op::Solve { .. } => "solve",
         Op::Attend(_) => "attention",
         Op::AttendGrad(_) => "attention gradient",
         Op::ScatterAdd { .. } => "scatter",

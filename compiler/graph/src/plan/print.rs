@@ -104,6 +104,11 @@ fn head(work: &Work, names: &[String]) -> String {
             let causal = if a.causal.is_some() { ", causal" } else { "" };
             format!("{} over {heads} heads, query {query}, source {source}, key {key}, value {value}{causal}", names.join(" "))
         }
+        Work::Solve(s) => {
+            let all = |sizes: &mut dyn Iterator<Item = u64>| sizes.product::<u64>();
+            let (systems, columns) = (all(&mut s.batch.iter().map(|d| d.0)), all(&mut s.columns.iter().map(|d| d.0)));
+            format!("{} = {} \\ {}, {systems} systems of {} with {columns} columns", names[2], names[0], names[1], s.size)
+        }
         Work::Scatter(s) => format!("{}[{}] += {}, {} positions", names[2], names[0], names[1], s.target.0),
         Work::TopK(t) => {
             let rows: u64 = t.rows.iter().map(|d| d.0).product();

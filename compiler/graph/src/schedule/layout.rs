@@ -227,6 +227,7 @@ fn flow(region: &Region, v: Value, data: &BTreeSet<AxisId>, layout: &Layout) -> 
             let rank = |o: &Order| o.iter().filter(|x| data.contains(x)).count();
             if rank(&b) > rank(&a) { merged(&b, &a, true) } else { merged(&a, &b, true) }
         }
+        Op::Solve { row, col, .. } => merged(&without(of(0), &[*row, *col]), of(1), true),
         Op::Rename(pairs) => of(0).iter().map(|&a| pairs.iter().find(|p| p.0 == a).map_or(a, |p| p.1)).collect(),
         Op::Split { axis, into } => of(0).iter().flat_map(|a| if a == axis { into.clone() } else { vec![*a] }).collect(),
         Op::Merge { from, into } => {

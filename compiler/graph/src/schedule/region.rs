@@ -183,6 +183,7 @@ impl<'g> Planner<'g> {
                 Kind::Rows => self.row_group(frame, &group)?,
                 Kind::Loop => self.run_loop(frame, group.members[0])?,
                 Kind::Contract => self.contract(frame, group.members[0]),
+                Kind::Solve => self.solve(frame, group.members[0]),
                 Kind::Attend => self.attend(frame, group.members[0]),
                 Kind::Scatter => self.scatter(frame, group.members[0]),
                 Kind::Move => self.moves(frame, group.members[0])?,

@@ -4,7 +4,7 @@ use super::region::{Frame, projections};
 use super::storage::{Storage, merge_dims};
 use super::{Planner, Unsupported, contract};
 use crate::entity::{AxisId, Value};
-use crate::kernel::{Attend, Pair, Scatter, Work};
+use crate::kernel::{Attend, Pair, Scatter, Solve, Work};
 use crate::op::{Attention, Op};
 use crate::shape::{Shape, Ty};
 
@@ -24,6 +24,33 @@ impl<'g> Planner<'g> {
         }
         let gemm = contract::gemm(self.graph, [&region.ty(a).shape, &region.ty(b).shape], over, &left, &right, &to);
         let step = self.launch("contract", Work::Gemm(gemm), vec![left.slot, right.slot, to.slot], &node.origin);
+        frame.steps.push(step);
+    }
+
+    pub(super) fn solve(&mut self, frame: &mut Frame<'g>, v: Value) {
+        let region = frame.region;
+        let node = region.node(v);
+        let Op::Solve { row, col, transposed } = node.op else { return };
+        let (matrix, side) = (self.memory(frame, node.inputs[0]), self.memory(frame, node.inputs[1]));
+        let to = self.place_of(frame, v);
+        let shared = region.ty(node.inputs[0]).shape.without(row).without(col);
+        let axes = |own: bool| -> Vec<AxisId> {
+            frame.layout.orders[v.index()].iter().copied().filter(|&x| x != row && shared.contains(x) == own).collect()
+        };
+        let (batch, columns) = (axes(true), axes(false));
+        let sizes = |axes: &[AxisId]| axes.iter().map(|&x| self.graph.size(x)).collect::<Vec<u64>>();
+        let strides = |s: &Storage, axes: &[AxisId]| axes.iter().map(|&x| s.stride(x)).collect::<Vec<i64>>();
+        let batched = [&matrix, &side, &to].map(|s| strides(s, &batch));
+        let apart = [&side, &to].map(|s| strides(s, &columns));
+        let work = Solve {
+            batch: merge_dims(&sizes(&batch), &batched).into_iter().map(|(n, s)| (n, [s[0], s[1], s[2]])).collect(),
+            columns: merge_dims(&sizes(&columns), &apart).into_iter().map(|(n, s)| (n, [s[0], s[1]])).collect(),
+            size: self.graph.size(row),
+            matrix: if transposed { [matrix.stride(col), matrix.stride(row)] } else { [matrix.stride(row), matrix.stride(col)] },
+            rows: [side.stride(row), to.stride(row)],
+            backwards: transposed,
+        };
+        let step = self.launch("solve", Work::Solve(work), vec![matrix.slot, side.slot, to.slot], &node.origin);
         frame.steps.push(step);
     }
 

@@ -167,6 +167,7 @@ impl Pass {
         match op {
             Op::Reduce(_, over) => over.contains(&self.axis).then_some("a reduction over positions"),
             Op::Contract(over) => over.contains(&self.axis).then_some("a contraction over positions"),
+            Op::Solve { row, col, .. } => (is(row) || is(col)).then_some("a system over positions"),
             Op::Routed { axis, over } => (is(axis) || over.contains(&self.axis)).then_some("a contraction over positions"),
             Op::Softmax(over) | Op::LogSumExp(over) => over.contains(&self.axis).then_some("a softmax over positions"),
             Op::ArgMax(axis) => is(axis).then_some("a choice among positions"),

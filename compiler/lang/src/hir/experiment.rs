@@ -4,7 +4,8 @@ pub use super::generated::{Generated, Task};
 use super::{InstanceId, Program};
 use crate::source::Span;
 use ogive_graph::autodiff::rtrl::{Learning, Rtrl};
-use ogive_graph::pipeline::{self, FORWARD, FORWARD_IN_TIME, Failure};
+use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::{self, FORWARD_IN_TIME, Failure};
 use ogive_graph::stream::{Obstacle, Segmented, segments};
 use ogive_graph::truncate::truncate;
 use ogive_graph::unroll::unroll;
@@ -207,17 +208,17 @@ impl Gradient {
         }
     }
 
-    /// A graph made ready to be differentiated: what prepares a lowered graph, and the cuts of a truncation.
+    /// A graph made ready to be differentiated: what prepares a lowered graph, and the cuts of a truncation. Scans are computed for many
+    /// steps at once as `scans` says, unless they are cut or learn forward in time.
     ///
     /// # Errors
     /// A fault of ogive.
-    pub fn prepare(self, graph: &Graph, check: bool) -> Result<Graph, Box<Failure>> {
-        let passes = if self.learning() == Learning::Bptt { FORWARD } else { FORWARD_IN_TIME };
-        let graph = pipeline::run(graph, passes, check)?.0;
-        Ok(match self {
-            Gradient::Bptt { truncate: Some(steps) } => truncate(&graph, steps),
-            _ => graph,
-        })
+    pub fn prepare(self, graph: &Graph, scans: Way, check: bool) -> Result<Graph, Box<Failure>> {
+        match self {
+            Gradient::Bptt { truncate: None } => pipeline::prepare(graph, scans, check),
+            Gradient::Bptt { truncate: Some(steps) } => Ok(truncate(&pipeline::prepare(graph, Way::Step, check)?, steps)),
+            Gradient::Rtrl(_) => Ok(pipeline::run(graph, FORWARD_IN_TIME, check)?.0),
+        }
     }
 }
 

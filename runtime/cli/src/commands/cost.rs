@@ -10,6 +10,7 @@ use crate::{load, output, which};
 use ogive::stages::{self, Elaborated, StageError, Subject};
 use ogive_graph::cost::{self, Counting};
 use ogive_graph::formula::Formula;
+use ogive_graph::parallel::Way;
 use ogive_graph::{AxisId, Graph};
 use ogive_lang::hir::Program;
 use ogive_lang::{Settings, Spec};
@@ -27,6 +28,8 @@ struct Costed {
     tokens: u64,
     mac_formula: Formula,
     memory: Memory,
+    /// How the states of scans move, and how scans are computed.
+    scans: Vec<String>,
     details: Option<Details>,
 }
 
@@ -78,7 +81,7 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
             if matches!(subject, Subject::Experiment(_)) {
                 settings.dims.insert("vocab".to_owned(), 256);
             }
-            match costed(&spec, subject, &settings, asked) {
+            match costed(&spec, subject, &settings, asked, args.scans.scan) {
                 Ok(Some(cost)) => all.push(cost),
                 Ok(None) if subjects.len() > 1 => output::detail(format!("{}: sizes are open", subject.name())),
                 Ok(None) => {
@@ -101,7 +104,7 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
 /// Multiply-accumulates of the forward pass of an experiment for one token.
 pub(crate) fn macs_per_token(spec: &Spec, name: &str, set: &[(String, String)], vocab: u64) -> Option<u64> {
     let settings = Settings { set: set.to_vec(), dims: [("vocab".to_owned(), vocab)].into(), training: false };
-    let costed = costed(spec, &Subject::Experiment(name.to_owned()), &settings, Asked::default()).ok()??;
+    let costed = costed(spec, &Subject::Experiment(name.to_owned()), &settings, Asked::default(), Way::Step).ok()??;
     u64::try_from(costed.macs / u128::from(costed.tokens.max(1))).ok()
 }
 
@@ -113,9 +116,9 @@ pub(crate) fn measure(spec: &Spec, subject: &Subject, settings: &Settings, what:
     if what == Matched::Params {
         return Ok(u128::from(parameters));
     }
-    let forward = stages::final_graph(&elaborated, false)?;
+    let forward = stages::final_graph(&elaborated, false, Way::Step)?;
     if what == Matched::Memory {
-        return memory(&elaborated, &forward, parameters).map(|m| u128::from(m.peak()));
+        return memory(&elaborated, parameters, Way::Auto).map(|m| u128::from(m.peak()));
     }
     let positions = positions(&lowered.graph, elaborated.program());
     let tokens = positions.iter().fold(1u64, |n, a| n.saturating_mul(lowered.graph.size(*a)));
@@ -123,7 +126,7 @@ pub(crate) fn measure(spec: &Spec, subject: &Subject, settings: &Settings, what:
 }
 
 /// `None` where a dim has no size.
-fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked) -> Result<Option<Costed>, Exit> {
+fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked, scans: Way) -> Result<Option<Costed>, Exit> {
     if let Subject::Block(name) = subject {
         let (open, found) = ogive_lang::elaborate::open_block(spec, name, settings);
         match open {
@@ -136,7 +139,7 @@ fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked) -> 
     }
     let elaborated = stages::elaborated(spec, subject, settings).map_err(|e| failed(e, spec))?;
     let lowered = elaborated.lower().map_err(|e| failed(e, spec))?;
-    let forward = stages::final_graph(&elaborated, false).map_err(|e| failed(e, spec))?;
+    let forward = stages::final_graph(&elaborated, false, Way::Step).map_err(|e| failed(e, spec))?;
     let program = elaborated.program();
     let counting = Counting::of(&lowered.graph);
     let mut parameter_formula = Formula::default();
@@ -159,17 +162,18 @@ fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked) -> 
         macs: total.number,
         tokens,
         mac_formula,
-        memory: memory(&elaborated, &forward, parameters).map_err(|e| failed(e, spec))?,
-        details: details(spec, &elaborated, &forward, asked).map_err(|e| failed(e, spec))?,
+        scans: stages::transitions(&elaborated, scans).map_err(|e| failed(e, spec))?,
+        memory: memory(&elaborated, parameters, scans).map_err(|e| failed(e, spec))?,
+        details: details(spec, &elaborated, &forward, asked, scans).map_err(|e| failed(e, spec))?,
     }))
 }
 
-fn details(spec: &Spec, elaborated: &Elaborated, forward: &Graph, asked: Asked) -> Result<Option<Details>, StageError> {
+fn details(spec: &Spec, elaborated: &Elaborated, forward: &Graph, asked: Asked, scans: Way) -> Result<Option<Details>, StageError> {
     if !asked.tree && asked.convention.is_none() {
         return Ok(None);
     }
     let program = elaborated.program();
-    let blocks = blocks::blocks(elaborated, forward)?;
+    let blocks = blocks::blocks(elaborated, forward, scans)?;
     let sequences = forward.axes.iter().find(|a| a.name == "batch").map_or(1, |a| a.size);
     let counted = asked.convention.map(|c| convention::counted(c, spec, program, &blocks, sequences)).unwrap_or_default();
     Ok(Some(Details { program: program.clone(), blocks, counted }))
@@ -191,11 +195,11 @@ fn positions(graph: &Graph, program: &Program) -> Vec<AxisId> {
     batch.into_iter().chain(seq.map(|s| s.1)).collect()
 }
 
-fn memory(elaborated: &Elaborated, forward: &Graph, parameters: u64) -> Result<Memory, StageError> {
+fn memory(elaborated: &Elaborated, parameters: u64, scans: Way) -> Result<Memory, StageError> {
     let (graph, optimizer) = match elaborated {
-        Elaborated::Program(_) => (forward.clone(), None),
+        Elaborated::Program(_) => (stages::final_graph(elaborated, false, scans)?, None),
         Elaborated::Experiment(_) => {
-            let graph = stages::final_graph(elaborated, true)?;
+            let graph = stages::final_graph(elaborated, true, scans)?;
             (graph, Some(0))
         }
     };
@@ -231,6 +235,7 @@ fn print(all: &[Costed], asked: Asked) {
     output::result(output::table(&rows));
     for c in all {
         output::result(format!("\n{}\n  parameters = {}\n  MACs/token = {}", c.name, c.parameter_formula, c.mac_formula));
+        c.scans.iter().for_each(|line| output::result(format!("  {line}")));
         if let Some(details) = &c.details
             && asked.tree
         {
@@ -266,6 +271,7 @@ fn json(c: &Costed, asked: Asked) -> serde_json::Value {
         "parameter_formula": c.parameter_formula.to_string(),
         "macs": c.macs.to_string(),
         "tokens": c.tokens,
+        "scans": c.scans,
         "macs_per_token_formula": c.mac_formula.to_string(),
         "bytes": {
             "parameters": c.memory.parameters, "optimizer": c.memory.optimizer, "activations": c.memory.arena,

@@ -11,6 +11,7 @@ mod number;
 mod reduce;
 mod region;
 mod route;
+mod solve;
 mod watch;
 
 pub use watch::{Bad, first_bad};

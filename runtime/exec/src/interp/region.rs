@@ -2,7 +2,7 @@
 
 use super::array::{Cells, Named, fault};
 use super::watch::Watch;
-use super::{attend, index, map, reduce, route};
+use super::{attend, index, map, reduce, route, solve};
 use crate::backend::{Draw, ExecError};
 use crate::rng::Stream;
 use ogive_graph::{Axis, DType, Distribution, Loop, Node, Op, Port, Random, Region, Scalar, Ty, Value};
@@ -97,6 +97,7 @@ fn evaluate(frame: &Frame<'_>, node: &Node, arguments: &[Cells], slots: &[Slot])
         (Op::Reduce(f, over), [a]) => reduce::reduce(*f, a, over, table)?,
         (Op::ArgMax(axis), [a]) => reduce::argmax(a, *axis, table)?,
         (Op::Contract(over), [a, b]) => reduce::contract(a, b, over, table)?,
+        (Op::Solve { row, col, transposed }, [m, b]) => solve::solve(m, b, (*row, *col), *transposed, table)?,
         (Op::Rename(pairs), [a]) => index::rename(a, pairs),
         (Op::Split { axis, into }, [a]) => index::regroup(a, &[*axis], into, table)?,
         (Op::Merge { from, into }, [a]) => index::regroup(a, from, &[*into], table)?,
@@ -125,6 +126,7 @@ fn evaluate(frame: &Frame<'_>, node: &Node, arguments: &[Cells], slots: &[Slot])
             | Op::Reduce(..)
             | Op::ArgMax(_)
             | Op::Contract(_)
+            | Op::Solve { .. }
             | Op::Rename(_)
             | Op::Split { .. }
             | Op::Merge { .. }

@@ -102,6 +102,7 @@ impl Watch<'_> {
             Op::Map(f) => f.name().to_owned(),
             Op::Reduce(f, _) => f.name().to_owned(),
             Op::Contract(_) | Op::Routed { .. } | Op::RoutedOuter { .. } => "a contraction".to_owned(),
+            Op::Solve { .. } => "a triangular system".to_owned(),
             Op::Softmax(_) => "softmax".to_owned(),
             Op::LogSumExp(_) => "logsumexp".to_owned(),
             Op::Attend(_) | Op::AttendGrad(_) => "attention".to_owned(),

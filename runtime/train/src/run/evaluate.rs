@@ -6,6 +6,7 @@ use crate::data::{self, Dataset, Part};
 use crate::optimizer::extend;
 use crate::problem::Problem;
 use ogive_graph::load::{Load, with_loads};
+use ogive_graph::parallel::Way;
 use ogive_graph::{AxisId, Graph, MapFn, Op, Output, Port, ReduceFn, Value};
 use ogive_runtime::{Backend, Draw, ExecError, Executable, Options, Store};
 use std::collections::BTreeMap;
@@ -49,13 +50,14 @@ struct Compiled {
 pub struct Evaluator<'a> {
     backend: &'a dyn Backend,
     options: Options,
+    scans: Way,
     compiled: BTreeMap<(u64, u64), Compiled>,
 }
 
 impl<'a> Evaluator<'a> {
-    /// With a back end.
-    pub fn new(backend: &'a dyn Backend, options: Options) -> Self {
-        Evaluator { backend, options, compiled: BTreeMap::new() }
+    /// With a back end; `scans` says how scans are computed.
+    pub fn new(backend: &'a dyn Backend, options: Options, scans: Way) -> Self {
+        Evaluator { backend, options, scans, compiled: BTreeMap::new() }
     }
 
     /// Means over the whole, non-overlapping contexts of a part, at most `limit`. Contexts at the end that do not fill a batch are left
@@ -104,7 +106,7 @@ impl<'a> Evaluator<'a> {
             with_likelihood(&mut graph, &format!("next.{}", problem.data.input));
             let outputs = graph.outputs.iter().map(|o| o.port.name.clone()).collect();
             let (graph, loads) = with_loads(&graph);
-            let graph = optimised(&graph, &self.options)?;
+            let graph = optimised(&graph, self.scans, &self.options)?;
             Ok(Compiled { executable: self.backend.compile(&graph, &self.options)?, outputs, loads, graph })
         };
         if let std::collections::btree_map::Entry::Vacant(slot) = self.compiled.entry((batch, context)) {
@@ -124,9 +126,8 @@ fn of_likelihood(nats: f64, data: &Dataset, part: Part) -> Vec<(String, f64)> {
 }
 
 /// The passes that come before differentiation, attention without its table of scores among them.
-fn optimised(graph: &Graph, options: &Options) -> Result<Graph, RunError> {
-    let passes = ogive_graph::pipeline::run(graph, ogive_graph::pipeline::FORWARD, options.verify);
-    passes.map(|(graph, _)| graph).map_err(|failure| RunError::Lowering(failure.to_string()))
+fn optimised(graph: &Graph, scans: Way, options: &Options) -> Result<Graph, RunError> {
+    ogive_graph::pipeline::prepare(graph, scans, options.verify).map_err(|failure| RunError::Lowering(failure.to_string()))
 }
 
 /// Drops every output that is no float scalar or is an update.

@@ -91,6 +91,7 @@ fn describe(graph: &Graph, value: Value) -> String {
         Op::Map(f) => f.name(),
         Op::Reduce(..) => "a reduction",
         Op::Contract(_) => "a contraction",
+        Op::Solve { .. } => "a triangular system",
         Op::Softmax(_) => "softmax",
         Op::LogSumExp(_) => "logsumexp",
         Op::Project(_) => "a result of a repetition or of attention",

@@ -13,6 +13,7 @@ use crate::data::{self, Part, Streams};
 use crate::initialise;
 use crate::optimizer::{self, AVERAGES, SUMS, Scalars, Step};
 use crate::problem::Problem;
+use ogive_graph::parallel::Way;
 use ogive_graph::{Graph, Op};
 use ogive_runtime::{Backend, Bindings, Data, Draw, Executable, Options, Store, Tensor};
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub struct RunOptions {
     pub exec: Options,
     /// Most contexts of an evaluation; all where it is not given.
     pub evaluate_at_most: Option<u64>,
+    /// How scans are computed.
+    pub scans: Way,
 }
 
 /// How a run ended.
@@ -143,7 +146,8 @@ impl<'a> Trainer<'a> {
         if streams.is_some() {
             forward = segmented(&forward, &problem)?;
         }
-        let forward = problem.gradient.prepare(&forward, options.exec.verify).map_err(|f| RunError::Lowering(f.to_string()))?;
+        let forward =
+            problem.gradient.prepare(&forward, options.scans, options.exec.verify).map_err(|f| RunError::Lowering(f.to_string()))?;
         let measured = forward.outputs.iter().filter(|o| !o.update).map(|o| o.port.name.clone());
         let metric_names = measured.filter(|n| n != "loss").collect();
         let learning = problem.gradient.learning_of(streams.is_some());
@@ -178,7 +182,7 @@ impl<'a> Trainer<'a> {
         };
         let idle = step_graphs.idle.iter().map(|name| format!("the loss does not depend on `{name}`"));
         let warnings = idle.collect();
-        let evaluator = Evaluator::new(backend, options.exec.clone());
+        let evaluator = Evaluator::new(backend, options.exec.clone(), options.scans);
         checkpoint::sweep(&folder.checkpoints());
         Ok(Trainer {
             problem,

@@ -127,6 +127,7 @@ fn back(region: &Region, node: &Node, i: usize, place: AxisId) -> Option<AxisId>
 fn ends(op: &Op, i: usize, a: AxisId) -> bool {
     match op {
         Op::Reduce(_, over) | Op::Contract(over) | Op::Softmax(over) | Op::LogSumExp(over) => over.contains(&a),
+        Op::Solve { row, col, .. } => *row == a || *col == a,
         Op::Split { axis, into } => *axis == a || into.contains(&a),
         Op::Merge { from, into } => from.contains(&a) || *into == a,
         Op::Slice { axis, into, .. } | Op::Pad { axis, into, .. } => *axis == a || *into == a,

@@ -14,6 +14,7 @@ use crate::syntax::{Expr, Setting};
 use ogive_graph::autodiff::GradError;
 use ogive_graph::autodiff::reverse::gradients_by;
 use ogive_graph::autodiff::rtrl::{Mixing, Rtrl, Stacked};
+use ogive_graph::parallel::Way;
 use ogive_graph::stream::{Obstacle, STATES};
 use ogive_graph::{AxisId, Graph, LoopKind, Node, Op, Origin, Region, Value};
 
@@ -151,7 +152,7 @@ pub(crate) fn admissible(spec: &Spec, experiment: &Experiment, asked: Asked, cx:
         }
     }
     let (Some(rule), Some(at)) = (rule, asked.rule.or(Some(experiment.data.span))) else { return };
-    let Ok(graph) = experiment.gradient.prepare(&graph, false) else { return };
+    let Ok(graph) = experiment.gradient.prepare(&graph, Way::Step, false) else { return };
     if !has_state(&graph.region) {
         let message = format!("`{}` has no state that is carried from step to step; `rtrl` has nothing to carry with it", experiment.model);
         let error = Diagnostic::error(codes::grad::NO_STATE, message, at, "needs a state");

@@ -1,0 +1,206 @@
+//! Scans computed for many steps at once give what they give step by step: outputs, final states and all gradients.
+
+use ogive_graph::autodiff::reverse;
+use ogive_graph::parallel::{self, Chosen, Way, parallel};
+use ogive_graph::{Graph, Node, Op, Output, Port, Value, parse, text, verify};
+use ogive_runtime::{Bindings, Data, Dim, Draw, Store, Tensor, evaluate};
+use std::collections::BTreeMap;
+
+/// A scan as text: axes besides `t`, ports, and the loop with its projections and outputs.
+struct Case {
+    name: &'static str,
+    text: &'static str,
+    /// Whether there is a chunkwise form; an associative one.
+    forms: [bool; 2],
+}
+
+const AXES: &str = "axis b = 2\naxis k = 3\naxis v = 2\naxis c = 2\n";
+
+const CASES: &[Case] = &[
+    Case {
+        name: "sums of outer products",
+        text: "%0 = input s : f64[b, k, v]\n%1 = input q : f64[t, b, k]\n%2 = input k : f64[t, b, k]\n%3 = input v : f64[t, b, v]\n\
+            %4 = SCAN along t carry [%0] stacked [%1, %2, %3] with [] : f64[b, k, v] {\n%0 = argument 0 : f64[b, k, v]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, k]\n%3 = argument 3 : f64[b, v]\n%4 = mul %2, %3 : f64[b, k, v]\n\
+            %5 = add %0, %4 : f64[b, k, v]\n%6 = contract %1, %5 over [k] : f64[b, v]\nyield [%5] collect [%6]\n}\n\
+            %5 = project 0 of %4 : f64[b, k, v]\n%6 = project 1 of %4 : f64[t, b, v]\noutput s [b, k, v] = %5\noutput y [t, b, v] = %6\n",
+        forms: [true, true],
+    },
+    Case {
+        name: "sums with a denominator, read by several questions before and after the write",
+        text: "%0 = input s : f64[b, k, v]\n%1 = input z : f64[b, k]\n%2 = input q : f64[t, b, c, k]\n%3 = input k : f64[t, b, k]\n\
+            %4 = input v : f64[t, b, v]\n\
+            %5 = SCAN along t carry [%0, %1] stacked [%2, %3, %4] with [] : f64[b, k, v] {\n%0 = argument 0 : f64[b, k, v]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, c, k]\n%3 = argument 3 : f64[b, k]\n%4 = argument 4 : f64[b, v]\n\
+            %5 = mul %3, %4 : f64[b, k, v]\n%6 = add %0, %5 : f64[b, k, v]\n%7 = add %1, %3 : f64[b, k]\n\
+            %8 = contract %2, %6 over [k] : f64[b, v, c]\n%9 = contract %2, %7 over [k] : f64[b, c]\n%10 = mul %9, %9 : f64[b, c]\n\
+            %11 = const 1.0 : f64[]\n%12 = add %10, %11 : f64[b, c]\n%13 = div %8, %12 : f64[b, v, c]\n\
+            %14 = contract %2, %0 over [k] : f64[b, v, c]\n%15 = tanh %14 : f64[b, v, c]\n%16 = add %13, %15 : f64[b, v, c]\n\
+            yield [%6, %7] collect [%16]\n}\n\
+            %6 = project 0 of %5 : f64[b, k, v]\n%7 = project 1 of %5 : f64[b, k]\n%8 = project 2 of %5 : f64[t, b, v, c]\n\
+            output s [b, k, v] = %6\noutput z [b, k] = %7\noutput y [t, b, v, c] = %8\n",
+        forms: [true, true],
+    },
+    Case {
+        name: "sums that fade by a factor, zero at times",
+        text: "%0 = input s : f64[b, k, v]\n%1 = input q : f64[t, b, k]\n%2 = input k : f64[t, b, k]\n%3 = input v : f64[t, b, v]\n\
+            %4 = input g : f64[t, b]\n\
+            %5 = SCAN along t carry [%0] stacked [%1, %2, %3, %4] with [] : f64[b, k, v] {\n%0 = argument 0 : f64[b, k, v]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, k]\n%3 = argument 3 : f64[b, v]\n%4 = argument 4 : f64[b]\n\
+            %5 = relu %4 : f64[b]\n%6 = mul %5, %0 : f64[b, k, v]\n%7 = mul %2, %3 : f64[b, k, v]\n%8 = add %6, %7 : f64[b, k, v]\n\
+            %9 = contract %1, %8 over [k] : f64[b, v]\nyield [%8] collect [%9]\n}\n\
+            %6 = project 0 of %5 : f64[b, k, v]\n%7 = project 1 of %5 : f64[t, b, v]\noutput s [b, k, v] = %6\noutput y [t, b, v] = %7\n",
+        forms: [true, true],
+    },
+    Case {
+        name: "the delta rule",
+        text: "%0 = input s : f64[b, k, v]\n%1 = input q : f64[t, b, k]\n%2 = input k : f64[t, b, k]\n%3 = input v : f64[t, b, v]\n\
+            %4 = input r : f64[t, b]\n\
+            %5 = SCAN along t carry [%0] stacked [%1, %2, %3, %4] with [] : f64[b, k, v] {\n%0 = argument 0 : f64[b, k, v]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, k]\n%3 = argument 3 : f64[b, v]\n%4 = argument 4 : f64[b]\n\
+            %5 = mul %4, %2 : f64[b, k]\n%6 = contract %2, %0 over [k] : f64[b, v]\n%7 = sub %3, %6 : f64[b, v]\n\
+            %8 = mul %5, %7 : f64[b, k, v]\n%9 = add %0, %8 : f64[b, k, v]\n%10 = contract %1, %9 over [k] : f64[b, v]\n\
+            yield [%9] collect [%10]\n}\n\
+            %6 = project 0 of %5 : f64[b, k, v]\n%7 = project 1 of %5 : f64[t, b, v]\noutput s [b, k, v] = %6\noutput y [t, b, v] = %7\n",
+        forms: [true, false],
+    },
+    Case {
+        name: "the delta rule on a memory that fades, read before the write",
+        text: "%0 = input s : f64[b, k, v]\n%1 = input q : f64[t, b, k]\n%2 = input k : f64[t, b, k]\n%3 = input v : f64[t, b, v]\n\
+            %4 = input r : f64[t, b]\n%5 = input g : f64[t, b]\n\
+            %6 = SCAN along t carry [%0] stacked [%1, %2, %3, %4, %5] with [] : f64[b, k, v] {\n%0 = argument 0 : f64[b, k, v]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, k]\n%3 = argument 3 : f64[b, v]\n%4 = argument 4 : f64[b]\n\
+            %5 = argument 5 : f64[b]\n%6 = mul %5, %0 : f64[b, k, v]\n%7 = contract %2, %6 over [k] : f64[b, v]\n\
+            %8 = sub %3, %7 : f64[b, v]\n%9 = mul %4, %2 : f64[b, k]\n%10 = mul %9, %8 : f64[b, k, v]\n%11 = add %6, %10 : f64[b, k, v]\n\
+            %12 = contract %1, %0 over [k] : f64[b, v]\n%13 = contract %1, %11 over [k] : f64[b, v]\n%14 = mul %12, %13 : f64[b, v]\n\
+            yield [%11] collect [%14]\n}\n\
+            %7 = project 0 of %6 : f64[b, k, v]\n%8 = project 1 of %6 : f64[t, b, v]\noutput s [b, k, v] = %7\noutput y [t, b, v] = %8\n",
+        forms: [true, false],
+    },
+    Case {
+        name: "a correction along one direction by the difference of two readings, and a sum along another",
+        text: "%0 = input s : f64[b, k, v]\n%1 = input q : f64[t, b, k]\n%2 = input k : f64[t, b, k]\n%3 = input v : f64[t, b, v]\n\
+            %4 = input r : f64[t, b]\n\
+            %5 = SCAN along t carry [%0] stacked [%1, %2, %3, %4] with [] : f64[b, k, v] {\n%0 = argument 0 : f64[b, k, v]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, k]\n%3 = argument 3 : f64[b, v]\n%4 = argument 4 : f64[b]\n\
+            %5 = contract %1, %0 over [k] : f64[b, v]\n%6 = contract %2, %0 over [k] : f64[b, v]\n%7 = sub %5, %6 : f64[b, v]\n\
+            %8 = mul %4, %2 : f64[b, k]\n%9 = mul %8, %7 : f64[b, k, v]\n%10 = add %0, %9 : f64[b, k, v]\n%11 = mul %1, %3 : f64[b, k, v]\n\
+            %12 = add %10, %11 : f64[b, k, v]\nyield [%12] collect [%5]\n}\n\
+            %6 = project 0 of %5 : f64[b, k, v]\n%7 = project 1 of %5 : f64[t, b, v]\noutput s [b, k, v] = %6\noutput y [t, b, v] = %7\n",
+        forms: [true, false],
+    },
+    Case {
+        name: "a diagonal recurrence, with its states before and after",
+        text: "%0 = input s : f64[b, k]\n%1 = input x : f64[t, b, k]\n%2 = input a : f64[t, b, k]\n\
+            %3 = SCAN along t carry [%0] stacked [%1, %2] with [] : f64[b, k] {\n%0 = argument 0 : f64[b, k]\n%1 = argument 1 : f64[b, k]\n\
+            %2 = argument 2 : f64[b, k]\n%3 = mul %2, %0 : f64[b, k]\n%4 = add %3, %1 : f64[b, k]\n%5 = tanh %4 : f64[b, k]\n\
+            %6 = mul %5, %0 : f64[b, k]\nyield [%4] collect [%6, %4]\n}\n\
+            %4 = project 0 of %3 : f64[b, k]\n%5 = project 1 of %3 : f64[t, b, k]\n%6 = project 2 of %3 : f64[t, b, k]\n\
+            output s [b, k] = %4\noutput y [t, b, k] = %5\noutput h [t, b, k] = %6\n",
+        forms: [false, true],
+    },
+    Case {
+        name: "a sum that is reset where an input says so",
+        text: "%0 = input s : f64[b, k]\n%1 = input x : f64[t, b, k]\n%2 = input a : f64[t, b]\n\
+            %3 = SCAN along t carry [%0] stacked [%1, %2] with [] : f64[b, k] {\n%0 = argument 0 : f64[b, k]\n%1 = argument 1 : f64[b, k]\n\
+            %2 = argument 2 : f64[b]\n%3 = const 0.0 : f64[]\n%4 = gt %2, %3 : bool[b]\n%5 = where %4, %3, %0 : f64[b, k]\n\
+            %6 = add %5, %1 : f64[b, k]\nyield [%6] collect [%6]\n}\n\
+            %4 = project 0 of %3 : f64[b, k]\n%5 = project 1 of %3 : f64[t, b, k]\noutput s [b, k] = %4\noutput y [t, b, k] = %5\n",
+        forms: [false, true],
+    },
+];
+
+fn graph(case: &Case, length: u64, backwards: bool) -> Graph {
+    let scan = if backwards { "scan backwards" } else { "scan" };
+    let text = format!("axis t = {length}\n{AXES}{}", case.text.replace("SCAN", scan));
+    let graph = parse::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    verify::verify(&graph).unwrap_or_else(|e| panic!("{}: {}", case.name, e[0]));
+    graph
+}
+
+/// The graph with the gradient of every input, given cotangents of all outputs.
+fn with_gradients(graph: &Graph) -> Graph {
+    let mut graph = graph.clone();
+    let mut seeds = Vec::new();
+    for output in graph.outputs.clone() {
+        let ty = graph.region.ty(output.value).clone();
+        let port = Port { name: format!("cotangent.{}", output.port.name), order: output.port.order };
+        let seed = graph.region.push(Node { op: Op::Input(port), inputs: Default::default(), ty, origin: Default::default() });
+        seeds.push((output.value, seed));
+    }
+    let is_input = |i: &usize| matches!(&graph.region.nodes[*i].op, Op::Input(p) if !p.name.starts_with("cotangent."));
+    let wrt: Vec<Value> = (0..graph.region.nodes.len()).filter(is_input).map(|i| Value(i as u32)).collect();
+    let found = reverse::vjp(&graph, &seeds, &wrt).unwrap_or_else(|e| panic!("{e}"));
+    let mut graph = found.graph;
+    for (&of, cotangent) in wrt.iter().zip(found.cotangents) {
+        let Op::Input(port) = graph.region.node(of).op.clone() else { continue };
+        let name = format!("grad.{}", port.name);
+        // What only chooses has none.
+        let Some(value) = cotangent else { continue };
+        graph.outputs.push(Output { port: Port { name, order: port.order }, value, update: false });
+    }
+    graph
+}
+
+fn run(graph: &Graph) -> BTreeMap<String, Vec<f64>> {
+    verify::verify(graph).unwrap_or_else(|e| panic!("{}\n{}", e[0], text::print_plain(graph)));
+    let mut inputs = Bindings::new();
+    for node in &graph.region.nodes {
+        let Op::Input(port) = &node.op else { continue };
+        let dims: Vec<Dim> = port.order.iter().map(|&a| Dim { name: graph.name(a).into(), size: graph.size(a) as usize }).collect();
+        let len: usize = dims.iter().map(|d| d.size).product();
+        let mut state = port.name.bytes().fold(7u64, |h, b| h.wrapping_mul(131).wrapping_add(b.into()));
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f64 / f64::from(1 << 24) * 1.6 - 0.8
+        };
+        let data = Data::F64((0..len).map(|_| next()).collect());
+        inputs.insert(port.name.clone(), Tensor { dims, data });
+    }
+    let found = evaluate(graph, &inputs, &mut Store::default(), Draw::default()).unwrap_or_else(|e| panic!("{e}"));
+    found.into_iter().map(|(name, t)| (name, t.to_f64())).collect()
+}
+
+fn the_loop(graph: &Graph) -> &ogive_graph::Loop {
+    let found = graph.region.nodes.iter().find_map(|n| if let Op::Loop(l) = &n.op { Some(l) } else { None });
+    found.expect("a scan")
+}
+
+#[test]
+fn all_forms_agree_in_outputs_states_and_gradients() {
+    const CHUNK: u64 = 4;
+    for case in CASES {
+        for backwards in [false, true] {
+            for length in [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 3] {
+                let step = graph(case, length, backwards);
+                let expected = run(&with_gradients(&step));
+                for (way, admitted) in [(Way::Chunk(Some(CHUNK)), case.forms[0]), (Way::Associative, case.forms[1])] {
+                    let chosen = parallel::chosen(&step, the_loop(&step), way);
+                    let as_asked = match chosen {
+                        Chosen::Chunks(_) => matches!(way, Way::Chunk(_)),
+                        Chosen::Associative(_) => way == Way::Associative || !case.forms[0],
+                        Chosen::Step => !admitted && way == Way::Associative,
+                    };
+                    assert!(as_asked, "{}: {chosen} where {way} was asked for", case.name);
+                    if chosen == Chosen::Step {
+                        continue;
+                    }
+                    let rewritten = parallel(&step, way);
+                    let found = run(&with_gradients(&rewritten));
+                    assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+                    for (name, expected) in &expected {
+                        let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+                        assert!(scale > 1e-3);
+                        let apart = expected.iter().zip(&found[name]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                        assert!(
+                            apart <= 1e-12 * scale,
+                            "{}, length {length}, backwards {backwards}, {way}: `{name}` differs by {apart:e}\n{}",
+                            case.name,
+                            text::print_plain(&rewritten)
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
