@@ -2,10 +2,11 @@
 # Trains the sweeps behind a page of results and writes the page. Points that were finished before are kept.
 #   specs/papers/results.sh formal-languages [FOLDER]
 #   specs/papers/results.sh experts [FOLDER]
+#   specs/papers/results.sh rtrl [FOLDER]
 # OGIVE names the program; by default it is built from this tree.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-page=${1:?which page: formal-languages or experts}
+page=${1:?which page: formal-languages, experts or rtrl}
 runs=${2:-runs/$page}
 ogive() { if [ -n "${OGIVE:-}" ]; then "$OGIVE" "$@"; else cargo run --release --quiet -- "$@"; fi; }
 # A claim that does not hold is a result too (exit code 1).
@@ -27,6 +28,19 @@ case $page in
     done
     ogive report "${folders[@]}" --preface specs/papers/experts/pairs.md --metric validation.bits_per_byte \
       --metric validation.routing_entropy --metric validation.routing_dead -o "docs/results/$page.md"
+    ;;
+  rtrl)
+    spec=specs/papers/rtrl/online.arch
+    folders=()
+    for part in recall copy longer_copy cells; do
+      sweep $spec $part
+      folders+=("$runs/$part")
+    done
+    ogive report "${folders[@]}" --preface specs/papers/rtrl/online.md --metric validation.accuracy --metric validation.loss \
+      -o "docs/results/$page.md"
+    memory=$(OGIVE=${OGIVE:-target/release/ogive} specs/papers/rtrl/memory.sh "$runs/endless")
+    printf '\n## endless\n\nA process that learns online with real-time recurrent learning, while the stream goes on.\n\n%s\n' "$memory" \
+      >> "docs/results/$page.md"
     ;;
   *) echo "there is no page $page" >&2; exit 2 ;;
 esac

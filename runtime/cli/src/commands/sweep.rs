@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Train, asked: &Asked, folder: &Path) -> Result<(), Exit
         }
         output::note(format!("\npoint {}: {}", i + 1, shown(point)));
         let own = folder.join(format!("point-{}", i + 1));
-        let context = data.context;
+        let context = experiment.segment.unwrap_or(data.context);
         let result = fresh(&own).and_then(|()| one(args, &at, &experiment, data, &own, stop));
         let result = result.and_then(|finished| {
             interrupted |= finished.end == End::Interrupted;
