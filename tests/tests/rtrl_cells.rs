@@ -166,6 +166,78 @@ fn sensitivities_give_what_backpropagation_gives() {
     }
 }
 
+/// Where units do not mix, the influence of one step is all there is.
+#[test]
+fn the_influence_of_one_step_is_exact_where_units_are_apart() {
+    let (exact, snap): (Gradient, Gradient) = ("rtrl".parse().expect("a rule"), "rtrl(snap: 1)".parse().expect("a rule"));
+    for (name, cell) in cells().iter().filter(|c| !MIX.contains(&c.0.as_str())) {
+        let lowered = lowered(&around(cell), 9);
+        let [exact, snap] = [exact, snap].map(|rule| run(&lowered, &gradients(&lowered, rule).unwrap_or_else(|e| panic!("{name}: {e}"))));
+        for (param, expected) in &exact {
+            let worst = expected.iter().zip(&snap[param]).fold(0.0f64, |m, (x, y)| m.max((x - y).abs()));
+            assert!(worst < 1e-12, "{name}: {param} differs by {worst:e}");
+        }
+    }
+}
+
+/// Of a dense recurrence: sensitivities of the unit that a weight leads to, by hand.
+#[test]
+fn the_influence_of_one_step_of_a_dense_recurrence() {
+    const SPEC: &str = "\
+cell dense[in, unit](x: [in]) -> h: [unit] {
+  param W: [in, unit]
+  param R: [unit, after]
+  state h: [unit] = 0
+  h = tanh(x @in W + (prev h @unit R)[after as unit])
+}
+block around[seq, in = 2, unit = 5](x: [seq, in]) -> y: [seq, unit] {
+  y = scan dense(x, unit: unit) along seq
+}
+";
+    let (batch, steps, width, units) = (2, 7, 2, 5);
+    let lowered = lowered(SPEC, steps as u64);
+    let rule: Gradient = "rtrl(snap: 1)".parse().expect("a rule");
+    let found = run(&lowered, &gradients(&lowered, rule).unwrap_or_else(|e| panic!("{e}")));
+    let param = |name: &str| {
+        let param = lowered.params.iter().find(|p| p.name.ends_with(name)).expect("a parameter");
+        (param.name.clone(), noise(&param.name, &param.dims).to_f64())
+    };
+    let ((w_name, w), (r_name, r)) = (param("W"), param("R"));
+    let x = noise("x", &lowered.inputs[0].dims).to_f64();
+    let cotangent = noise("cotangent.y", &lowered.outputs[0].dims).to_f64();
+    let (mut by_w, mut by_r) = (vec![0.0; width * units], vec![0.0; units * units]);
+    for n in 0..batch {
+        let mut h = vec![0.0; units];
+        let (mut s_w, mut s_r) = (vec![0.0; width * units], vec![0.0; units * units]);
+        for t in 0..steps {
+            let given = |i: usize| x[(n * steps + t) * width + i];
+            let drive = |u: usize| {
+                (0..width).map(|i| given(i) * w[i * units + u]).sum::<f64>() + (0..units).map(|v| h[v] * r[v * units + u]).sum::<f64>()
+            };
+            let new: Vec<f64> = (0..units).map(|u| drive(u).tanh()).collect();
+            let wanted = |u: usize| cotangent[(n * steps + t) * units + u];
+            let slope: Vec<f64> = new.iter().map(|h| 1.0 - h * h).collect();
+            // Within the step the cotangent of the old state is the whole one; before it, each sensitivity stays with its unit.
+            let back: Vec<f64> = (0..units).map(|v| (0..units).map(|u| wanted(u) * slope[u] * r[v * units + u]).sum()).collect();
+            for u in 0..units {
+                for i in 0..width {
+                    by_w[i * units + u] += wanted(u) * slope[u] * given(i) + back[u] * s_w[i * units + u];
+                    s_w[i * units + u] = slope[u] * (r[u * units + u] * s_w[i * units + u] + given(i));
+                }
+                for v in 0..units {
+                    by_r[v * units + u] += wanted(u) * slope[u] * h[v] + back[u] * s_r[v * units + u];
+                    s_r[v * units + u] = slope[u] * (r[u * units + u] * s_r[v * units + u] + h[v]);
+                }
+            }
+            h = new;
+        }
+    }
+    for (name, expected) in [(w_name, by_w), (r_name, by_r)] {
+        let worst = expected.iter().zip(&found[&name]).fold(0.0f64, |m, (x, y)| m.max((x - y).abs()));
+        assert!(worst < 1e-12, "{name} differs by {worst:e}: {expected:?} {:?}", found[&name]);
+    }
+}
+
 #[test]
 fn cells_whose_units_read_each_other_are_refused() {
     let rtrl: Gradient = "rtrl".parse().expect("a rule");

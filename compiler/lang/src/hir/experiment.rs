@@ -173,13 +173,13 @@ impl Default for Gradient {
 
 impl Gradient {
     /// Rules that have a word of their own.
-    pub const NAMED: [Gradient; 4] = {
-        let rtrl = Rtrl { full: false, local: false, expose: false, carry: false };
-        let (full, local) = (Rtrl { full: true, ..rtrl }, Rtrl { local: true, ..rtrl });
-        [Gradient::Bptt { truncate: None }, Gradient::Rtrl(rtrl), Gradient::Rtrl(full), Gradient::Rtrl(local)]
+    pub const NAMED: [Gradient; 5] = {
+        let rtrl = Rtrl { full: false, local: false, snap: false, expose: false, carry: false };
+        let (full, local, snap) = (Rtrl { full: true, ..rtrl }, Rtrl { local: true, ..rtrl }, Rtrl { snap: true, ..rtrl });
+        [Gradient::Bptt { truncate: None }, Gradient::Rtrl(rtrl), Gradient::Rtrl(full), Gradient::Rtrl(local), Gradient::Rtrl(snap)]
     };
     /// Their words, for `--set` and sweeps.
-    pub const WORDS: [&str; 4] = ["bptt", "rtrl", "rtrl_full", "rtrl_local"];
+    pub const WORDS: [&str; 5] = ["bptt", "rtrl", "rtrl_full", "rtrl_local", "rtrl_snap"];
 
     /// The rule for scans.
     pub fn learning(self) -> Learning {
@@ -228,10 +228,11 @@ impl fmt::Display for Gradient {
         match self {
             Gradient::Bptt { truncate: None } => f.write_str("bptt"),
             Gradient::Bptt { truncate: Some(steps) } => write!(f, "bptt(truncate: {steps})"),
-            Gradient::Rtrl(Rtrl { full: false, local: false, .. }) => f.write_str("rtrl"),
-            Gradient::Rtrl(Rtrl { full: true, local: false, .. }) => f.write_str("rtrl(full)"),
-            Gradient::Rtrl(Rtrl { full: false, local: true, .. }) => f.write_str("rtrl(local)"),
-            Gradient::Rtrl(Rtrl { full: true, local: true, .. }) => f.write_str("rtrl(full, local)"),
+            Gradient::Rtrl(rule) => {
+                let words = [(rule.full, "full"), (rule.local, "local"), (rule.snap, "snap: 1")];
+                let words: Vec<&str> = words.iter().filter(|w| w.0).map(|w| w.1).collect();
+                if words.is_empty() { f.write_str("rtrl") } else { write!(f, "rtrl({})", words.join(", ")) }
+            }
         }
     }
 }
@@ -241,16 +242,28 @@ impl std::str::FromStr for Gradient {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = || format!("`{text}` is none of bptt, rtrl, rtrl(full), rtrl(local), rtrl(full, local)");
-        let rtrl = |full, local| Gradient::Rtrl(Rtrl { full, local, ..Rtrl::default() });
-        match text.split_whitespace().collect::<String>().as_str() {
-            "bptt" => Ok(Gradient::default()),
-            "rtrl" => Ok(rtrl(false, false)),
-            "rtrl(full)" => Ok(rtrl(true, false)),
-            "rtrl(local)" => Ok(rtrl(false, true)),
-            "rtrl(full,local)" | "rtrl(local,full)" => Ok(rtrl(true, true)),
-            _ => Err(known()),
+        let known = || format!("`{text}` is none of bptt, rtrl, rtrl(full), rtrl(local), rtrl(snap: 1), with commas between");
+        let plain: String = text.split_whitespace().collect();
+        if plain == "bptt" {
+            return Ok(Gradient::default());
         }
+        let mut rule = Rtrl::default();
+        if plain == "rtrl" {
+            return Ok(Gradient::Rtrl(rule));
+        }
+        let inner = plain.strip_prefix("rtrl(").and_then(|rest| rest.strip_suffix(')')).ok_or_else(known)?;
+        for word in inner.split(',') {
+            match word {
+                "full" => rule.full = true,
+                "local" => rule.local = true,
+                "snap:1" => rule.snap = true,
+                _ => return Err(known()),
+            }
+        }
+        if rule.full && rule.snap {
+            return Err("`full` carries all, `snap: 1` a part of it: one of the two".into());
+        }
+        Ok(Gradient::Rtrl(rule))
     }
 }
 

@@ -125,7 +125,7 @@ fn gradients(lowered: &Lowered, outputs: &[String], gradient: Gradient) -> Resul
 fn forward_in_time(lowered: &Lowered, outputs: &[String], mut rule: Rtrl) -> Result<(Graph, Rtrl), Exit> {
     loop {
         match gradients(lowered, outputs, Gradient::Rtrl(rule)) {
-            Err(error @ GradError::Mixes(_)) if !rule.full => {
+            Err(error @ GradError::Mixes(_)) if !rule.full && !rule.snap => {
                 output::note(format!("{error}; compared by `rtrl(full)`"));
                 rule.full = true;
             }

@@ -46,6 +46,9 @@ pub struct Rtrl {
     pub full: bool,
     /// Also where one scan feeds another: the lower one then learns from what the upper one does with its output in the same step.
     pub local: bool,
+    /// Also where units mix, but of what they have of each other only what reaches a unit through itself is carried: the influence of
+    /// one step (SnAp-1: Menick et al. 2021, "Practical real time recurrent learning with a sparse approximation"). Exact where they do not.
+    pub snap: bool,
     /// Give the sensitivities beside the gradients.
     pub expose: bool,
     /// Scans that go on from kept states ([`crate::stream::segments`]) go on from kept sensitivities too: those at place `i` of

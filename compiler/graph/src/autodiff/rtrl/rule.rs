@@ -6,7 +6,7 @@ use super::super::{GradError, activity, emit};
 use super::cell::Cell;
 use super::locate::{self, Obstacle, Rows};
 use super::sink::scan_below;
-use super::step::{closed, identity, immediate, onto};
+use super::step::{closed, identity, immediate, onto, through_itself};
 use super::{BLOCK, Learning, Mixing, Rtrl, Sensitivity, Stacked, blocked, elements, kept, named};
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
@@ -94,7 +94,7 @@ impl Sweep<'_> {
             return Err(blocked("a loop around a scan whose sensitivities go on from segment to segment", &node.origin));
         }
         let rtrl = Rtrl { carry, ..rtrl };
-        let plan = self.plan(&cell, node, active)?;
+        let plan = self.plan(&cell, node, active, rtrl)?;
         self.admit(&cell, &plan, node, rtrl)?;
         self.learn(y, node, l, dys, &cell, &plan, active, rtrl)
     }
@@ -142,7 +142,7 @@ impl Sweep<'_> {
         cell.stacked.iter().filter(|p| direct(p)).map(|p| p.0).collect()
     }
 
-    fn plan(&mut self, cell: &Cell, node: &Node, active: &[bool]) -> Result<Plan, GradError> {
+    fn plan(&mut self, cell: &Cell, node: &Node, active: &[bool], rtrl: Rtrl) -> Result<Plan, GradError> {
         let states: Vec<Value> = cell.carries.iter().zip(active).filter(|(_, a)| **a).filter_map(|(c, _)| c.0).collect();
         let fixed: Vec<Value> = cell.fixed.iter().filter(|p| self.wanted(p)).map(|p| p.0).collect();
         let mut sources = self.rows(cell, node, active, &fixed)?;
@@ -186,7 +186,9 @@ impl Sweep<'_> {
                 let row = *candidates.first()?;
                 let fits = |k: &usize| {
                     let direct = kind == Kind::Fixed && at(*k).is_some();
-                    rows[k].states.diagonal.contains(row) && (!direct || at(*k).is_some_and(|p| p.get(&row) == Some(&own)))
+                    let all = &cell.region.ty(cell.results[*k]).shape;
+                    let apart = if rtrl.snap { all } else { &rows[k].states.diagonal };
+                    apart.contains(row) && (!direct || at(*k).is_some_and(|p| p.get(&row) == Some(&own)))
                 };
                 states.iter().all(fits).then_some(row)
             };
@@ -207,7 +209,7 @@ impl Sweep<'_> {
     fn admit(&self, cell: &Cell, plan: &Plan, node: &Node, rtrl: Rtrl) -> Result<(), GradError> {
         let axes = &*self.b.axes;
         let worst = plan.rows.iter().map(|(k, rows)| (elements(axes, &Shape::of(rows.states.mixed.keys().copied())), *k)).max();
-        let Some((size, k)) = worst.filter(|w| w.0 > BLOCK && !rtrl.full) else { return Ok(()) };
+        let Some((size, k)) = worst.filter(|w| w.0 > BLOCK && !rtrl.full && !rtrl.snap) else { return Ok(()) };
         debug_assert!(size > 1);
         let (mut numbers, mut operations) = (0u64, 0u64);
         for source in &plan.sources {
@@ -310,7 +312,9 @@ impl Sweep<'_> {
                 for &j in &source.states {
                     let Some(&jacobian) = cell.carries[j].0.and_then(|a| local.states.get(&a)) else { continue };
                     let old = sensitivities[&(s, j)].inside;
-                    let over = cell.region.ty(cell.results[j]).shape.minus(&rows.states.diagonal);
+                    let (mine, theirs) = (&cell.region.ty(cell.results[k]).shape, &cell.region.ty(cell.results[j]).shape);
+                    let jacobian = if rtrl.snap { through_itself(&mut b, jacobian, &local.state_twins, theirs) } else { jacobian };
+                    let over = theirs.minus(if rtrl.snap { mine } else { &rows.states.diagonal });
                     let kept = b.shape(jacobian).union(b.shape(old)).minus(&over);
                     let moved = emit::product_onto(&mut b, jacobian, old, &kept);
                     let shape = b.shape(moved).clone();

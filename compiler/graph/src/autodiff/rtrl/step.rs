@@ -45,6 +45,20 @@ pub(super) fn identity(b: &mut Builder<'_>, pairs: &[(AxisId, AxisId)], dtype: D
     one
 }
 
+/// Of a derivative of a new state in an old one, what leads from a unit to itself along the axes that both have.
+pub(super) fn through_itself(b: &mut Builder<'_>, derivative: Value, twins: &[(AxisId, AxisId)], old: &Shape) -> Value {
+    let shape = b.shape(derivative).clone();
+    let dtype = b.ty(derivative).dtype;
+    let pairs: Vec<(AxisId, AxisId)> = twins.iter().copied().filter(|p| old.contains(p.0) && shape.contains(p.1)).collect();
+    if pairs.is_empty() {
+        return derivative;
+    }
+    let same = identity(b, &pairs, dtype);
+    let product = emit::mul(b, derivative, same);
+    let over: Vec<AxisId> = pairs.iter().map(|p| p.1).collect();
+    b.reduce(ReduceFn::Sum, product, &over)
+}
+
 /// The derivative of a new state in a source within the step, with the axes of the sensitivity.
 pub(super) fn immediate(
     b: &mut Builder<'_>,

@@ -19,7 +19,7 @@ use ogive_graph::stream::{Obstacle, STATES};
 use ogive_graph::{AxisId, Graph, LoopKind, Node, Op, Origin, Region, Value};
 
 const RULES: [&str; 2] = ["bptt", "rtrl"];
-const APPROXIMATE: [&str; 2] = ["full", "local"];
+const APPROXIMATE: [&str; 3] = ["full", "local", "snap"];
 
 impl<'a> Reader<'_, 'a> {
     /// `bptt`, `bptt(truncate: 16)`, `rtrl`, `rtrl(full)`, `rtrl(local)`.
@@ -48,6 +48,14 @@ impl<'a> Reader<'_, 'a> {
             "rtrl" => {
                 let mut rule = Rtrl::default();
                 for arg in args {
+                    if arg.label.as_ref().is_some_and(|l| l.name == "snap") {
+                        if self.plain("snap", Kind::Count, &arg.value)? > 1.0 {
+                            self.misfit("snap", "the number of steps whose influence is kept, and that is 1", "1", arg.value.span);
+                            return None;
+                        }
+                        rule.snap = true;
+                        continue;
+                    }
                     let word = called(&arg.value).filter(|_| arg.label.is_none()).map(|(word, _)| word.name.as_str());
                     match word {
                         Some("full") => rule.full = true,
@@ -61,6 +69,12 @@ impl<'a> Reader<'_, 'a> {
                             return None;
                         }
                     }
+                }
+                if rule.full && rule.snap {
+                    let message = "`full` carries all that units have of each other, `snap: 1` a part of it".to_string();
+                    let error = Diagnostic::error(codes::experiment::OPTION_VALUE, message, expr.span, "one of the two");
+                    self.report(error.help("write `rtrl(full)` or `rtrl(snap: 1)`"));
+                    return None;
                 }
                 Gradient::Rtrl(rule)
             }
@@ -220,7 +234,7 @@ fn mixes(mixing: &Mixing, at: Span, place: &dyn Fn(&Origin) -> Span) -> Diagnost
         format!("`rtrl(full)` carries {} numbers and takes {} multiplications a step", grouped(mixing.numbers), grouped(mixing.operations));
     error
         .label(at, "asked for here")
-        .help(format!("{cost}; or write `gradient bptt`, or a cell that reads `prev` unit by unit, such as `elstm`"))
+        .help(format!("{cost}; `rtrl(snap: 1)` is a cheap approximation; or write `gradient bptt`, or a cell that reads `prev` unit by unit, such as `elstm`"))
 }
 
 fn feeds(stacked: &Stacked, rule: Rtrl, at: Span, place: &dyn Fn(&Origin) -> Span) -> Diagnostic {

@@ -33,7 +33,7 @@ impl Kind {
             Kind::Amount => "a number from 0",
             Kind::Fraction => "a number from 0 and below 1",
             Kind::Language => "a formal language",
-            Kind::Rule => "`bptt`, `rtrl`, `rtrl_full` or `rtrl_local`",
+            Kind::Rule => "`bptt`, `rtrl`, `rtrl_full`, `rtrl_local` or `rtrl_snap`",
         }
     }
 
