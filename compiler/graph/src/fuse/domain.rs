@@ -3,12 +3,15 @@
 use super::{domain_of, reduction};
 use crate::entity::{AxisId, Value};
 use crate::graph::{Graph, Region};
-use crate::op::Op;
+use crate::op::{MapFn, Op};
 use crate::schedule::layout::Layout;
 use crate::shape::Shape;
 
 /// Longest row that is kept whole so that a later instruction can read it again.
 pub(super) const LONGEST_ROW: u64 = 1 << 15;
+
+/// Most effort, in additions, of what is computed once for each row from other values than the row's own.
+const AHEAD: u64 = 24;
 
 /// Domain of a set of row operations and the axes of its rows, if the operations fix them; `None` where no row program holds them all.
 pub fn fit(graph: &Graph, region: &Region, layout: &Layout, members: &[Value]) -> Option<(Shape, Option<Shape>)> {
@@ -57,6 +60,9 @@ pub fn fit(graph: &Graph, region: &Region, layout: &Layout, members: &[Value]) -
             return None;
         }
     }
+    if scalars && ahead(region, members, &domain) > AHEAD {
+        return None;
+    }
     let Some(options) = allowed else { return Some((domain, None)) };
     let last = innermost(region, layout, members, &domain);
     let by_layout = options.iter().find(|s| last.is_some_and(|a| s.contains(a)));
@@ -66,6 +72,24 @@ pub fn fit(graph: &Graph, region: &Region, layout: &Layout, members: &[Value]) -
         return None;
     }
     Some((domain, Some(inner)))
+}
+
+/// Effort, for each row, of scalars that need nothing of the row: one at a time they cost what many at once cost in a kernel of their own.
+fn ahead(region: &Region, members: &[Value], domain: &Shape) -> u64 {
+    let mut of_row: Vec<Value> = Vec::new();
+    let mut total = 0;
+    for &v in members {
+        let node = region.node(v);
+        if domain_of(region, v) == *domain || node.inputs.iter().any(|i| of_row.contains(i)) {
+            of_row.push(v);
+            continue;
+        }
+        total += match &node.op {
+            Op::Map(MapFn::Exp | MapFn::Log | MapFn::Tanh | MapFn::Sigmoid | MapFn::Erf | MapFn::Sin | MapFn::Cos | MapFn::Pow) => 8,
+            _ => 1,
+        };
+    }
+    total
 }
 
 /// Elements of a shape.
