@@ -3,7 +3,7 @@
 
 use ogive_graph::autodiff::reverse::gradients_by;
 use ogive_graph::autodiff::rtrl;
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::stream::{RESET, STATES};
 use ogive_graph::{DType, Graph, Op, Output, Port, Value};
 use ogive_lang::hir::experiment::Gradient;
@@ -80,7 +80,7 @@ fn inputs(from: u64, count: u64, begins: &[u64]) -> Bindings {
 
 /// The graph that gives gradients of its loss and updates what is kept; what is kept is put into the store as noise.
 fn with_gradients(graph: &Graph, params: &[Parameter], gradient: Gradient, stream: bool, store: &mut Store) -> Graph {
-    let graph = gradient.prepare(graph, Way::Step, true).unwrap_or_else(|f| panic!("{f}"));
+    let graph = gradient.prepare(graph, Scans::PLAIN, true).unwrap_or_else(|f| panic!("{f}"));
     let loss = graph.outputs.iter().find(|o| o.port.name == "loss").map(|o| o.value).expect("a loss");
     let named = |n: &ogive_graph::Node| match &n.op {
         Op::Param(port) if params.iter().any(|p| p.name == port.name) => Some(port.clone()),

@@ -3,7 +3,7 @@
 
 use ogive_graph::autodiff::GradError;
 use ogive_graph::autodiff::reverse::vjp_by;
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::{DType, Graph, Op, Output, Port, Value};
 use ogive_lang::hir::experiment::Gradient;
 use ogive_lang::lower::{self, Lowered, Options};
@@ -101,7 +101,7 @@ fn lowered(text: &str, length: u64) -> Lowered {
 
 /// Cotangents of all parameters for given cotangents of the outputs.
 fn gradients(lowered: &Lowered, gradient: Gradient) -> Result<Graph, GradError> {
-    let mut graph = gradient.prepare(&lowered.graph, Way::Step, true).unwrap_or_else(|f| panic!("{f}"));
+    let mut graph = gradient.prepare(&lowered.graph, Scans::PLAIN, true).unwrap_or_else(|f| panic!("{f}"));
     let outputs = graph.outputs.clone();
     let mut seeds = Vec::new();
     for out in &outputs {

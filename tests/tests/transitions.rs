@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use ogive_graph::autodiff::reverse;
+use ogive_graph::parallel::{Way, parallel};
 use ogive_graph::transition::{self, Class};
-use ogive_graph::{Graph, pipeline, text};
+use ogive_graph::{DType, Graph, Node, Op, Output, Port, Value, pipeline, text};
+use ogive_jit::Cpu;
 use ogive_lang::syntax::{BlockKind, Item};
 use ogive_lang::{NoImports, Settings, Spec, elaborate, lower};
+use ogive_runtime::{Backend, Bindings, Data, Dim, Draw, Interpreter, Options, Store, Tensor};
 use ogive_tests::spec::{files, root};
 
 /// For each cell: a block that scans it, and what is said of its states.
@@ -53,17 +57,24 @@ const CELLS: &[(&str, &str, &[&str])] = &[
 
 /// The prepared graph of `y = scan CELL(ARGUMENTS) along t` in the context of a file.
 fn scanned(context: &str, cell: &str, signature: &str) -> Graph {
+    scanned_for(context, cell, signature, 6, DType::F32)
+}
+
+/// The same over so many steps, in the given element type.
+fn scanned_for(context: &str, cell: &str, signature: &str, steps: u64, dtype: DType) -> Graph {
     let (inputs, rest) = signature.split_once(" -> ").expect("an arrow");
     let (output, arguments) = rest.split_once(" = ").expect("arguments");
     let names: Vec<&str> = output.split("], ").map(|o| o.split(':').next().expect("a name")).collect();
     let name = if let [one] = names[..] { one.to_owned() } else { format!("({})", names.join(", ")) };
-    let dims = "t = 6, head = 2, key = 3, value = 4, in = 3, out = 3, after = 3, rate = 4, unit = 5, bit = 7, address = 3";
-    let text = format!("{context}\nblock the_scan[{dims}]({inputs}) -> {output} {{\n  {name} = scan {cell}({arguments}) along t\n}}\n");
+    let dims = "head = 2, key = 3, value = 4, in = 3, out = 3, after = 3, rate = 4, unit = 5, bit = 7, address = 3";
+    let text = format!(
+        "{context}\nblock the_scan[t = {steps}, {dims}]({inputs}) -> {output} {{\n  {name} = scan {cell}({arguments}) along t\n}}\n"
+    );
     let (spec, found) = Spec::load("scan.arch", text, &NoImports);
     assert!(!found.has_errors(), "{cell}: {:?}", found.list);
     let (program, found) = elaborate::block(&spec, "the_scan", &Settings::default());
     let program = program.unwrap_or_else(|| panic!("{cell}: {:?}", found.list));
-    let lowered = lower::program(&program, &lower::Options { batch: Some(2), ..Default::default() });
+    let lowered = lower::program(&program, &lower::Options { batch: Some(2), dtype, taps: false });
     pipeline::run(&lowered.graph, pipeline::FORWARD, true).unwrap_or_else(|f| panic!("{cell}: {f}")).0
 }
 
@@ -129,4 +140,90 @@ fn a_reset_is_a_factor_and_a_dense_matrix_is_dense() {
         h = (prev h @unit R)[after as unit] + x\n}";
     let graph = scanned(dense, "dense", "x: [t, unit] -> y: [t, unit] = x");
     assert_eq!(transition::scans(&graph)[0].2[0].class, Class::Dense(vec![0]));
+}
+
+/// The graph with gradients of all ports, given cotangents of all outputs.
+fn with_gradients(graph: &Graph) -> Graph {
+    let mut graph = graph.clone();
+    let mut seeds = Vec::new();
+    for output in graph.outputs.clone() {
+        let ty = graph.region.ty(output.value).clone();
+        let port = Port { name: format!("cotangent.{}", output.port.name), order: output.port.order };
+        let seed = graph.region.push(Node { op: Op::Input(port), inputs: Default::default(), ty, origin: Default::default() });
+        seeds.push((output.value, seed));
+    }
+    let is_port = |i: &usize| matches!(&graph.region.nodes[*i].op, Op::Input(p) | Op::Param(p) if !p.name.starts_with("cotangent."));
+    let wrt: Vec<Value> = (0..graph.region.nodes.len()).filter(is_port).map(|i| Value(i as u32)).collect();
+    let found = reverse::vjp(&graph, &seeds, &wrt).unwrap_or_else(|e| panic!("{e}"));
+    let mut graph = found.graph;
+    for (&of, cotangent) in wrt.iter().zip(found.cotangents) {
+        if let (Op::Input(port) | Op::Param(port), Some(value)) = (graph.region.node(of).op.clone(), cotangent) {
+            let port = Port { name: format!("grad.{}", port.name), order: port.order };
+            graph.outputs.push(Output { port, value, update: false });
+        }
+    }
+    graph
+}
+
+/// All outputs, with small numbers for all ports.
+fn outputs(backend: &dyn Backend, graph: &Graph) -> BTreeMap<String, Vec<f64>> {
+    let (mut inputs, mut store) = (Bindings::new(), Store::default());
+    for node in &graph.region.nodes {
+        let (Op::Input(port) | Op::Param(port)) = &node.op else { continue };
+        let dims: Vec<Dim> = port.order.iter().map(|&a| Dim { name: graph.name(a).into(), size: graph.size(a) as usize }).collect();
+        let len: usize = dims.iter().map(|d| d.size).product();
+        let mut state = port.name.bytes().fold(11u64, |h, b| h.wrapping_mul(131).wrapping_add(b.into()));
+        let numbers: Vec<f64> = (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 40) as f64 / f64::from(1 << 24) - 0.4
+            })
+            .collect();
+        let single = |numbers: Vec<f64>| Data::F32(numbers.into_iter().map(|x| x as f32).collect());
+        let data = if node.ty.dtype == DType::F64 { Data::F64(numbers) } else { single(numbers) };
+        let kept = if matches!(node.op, Op::Param(_)) { &mut store.tensors } else { &mut inputs };
+        kept.insert(port.name.clone(), Tensor { dims, data });
+    }
+    let options = Options { threads: 2, verify: true, isa: None };
+    let mut executable = backend.compile(graph, &options).unwrap_or_else(|e| panic!("{e}\n{}", text::print_plain(graph)));
+    executable.run(&mut store, &inputs, Draw::default()).unwrap_or_else(|e| panic!("{e}"));
+    graph.outputs.iter().map(|o| (o.port.name.clone(), executable.output(&o.port.name).expect("an output").to_f64())).collect()
+}
+
+/// Cells whose states are linear and have a form for many steps at once: chunkwise, associative.
+const AT_ONCE: &[(&str, [bool; 2])] = &[
+    ("sum_rule", [true, true]),
+    ("normalised_sum_rule", [true, true]),
+    ("delta_rule", [true, false]),
+    ("gated_delta_rule", [true, false]),
+    ("memory", [true, false]),
+    ("hebb", [true, true]),
+    ("oja", [true, true]),
+    ("sparse_write", [true, true]),
+    ("real_lru", [true, true]),
+];
+
+#[test]
+fn cells_of_the_library_give_the_same_step_by_step_and_at_once() {
+    let all = cells();
+    for &(cell, [chunks, associative]) in AT_ONCE {
+        let signature = CELLS.iter().find(|c| c.0 == cell).expect("in the table").1;
+        for (dtype, backend, tolerance) in
+            [(DType::F64, &Interpreter as &dyn Backend, 1e-11), (DType::F32, &Cpu::new() as &dyn Backend, 2e-5)]
+        {
+            for steps in [1, 7, 8, 9, 21] {
+                let step = scanned_for(&all[cell], cell, signature, steps, dtype);
+                let expected = outputs(backend, &with_gradients(&step));
+                for way in [chunks.then_some(Way::Chunk(Some(8))), associative.then_some(Way::Associative)].into_iter().flatten() {
+                    let at_once = parallel(&step, way);
+                    assert!(text::print_plain(&at_once).contains("along chunk"), "{cell} {way} is still step by step");
+                    for (name, found) in outputs(backend, &with_gradients(&at_once)) {
+                        let scale = expected[&name].iter().fold(1.0f64, |m, x| m.max(x.abs()));
+                        let apart = expected[&name].iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                        assert!(apart <= tolerance * scale, "{cell}, {steps} steps, {way}, {dtype}: `{name}` differs by {apart:e}");
+                    }
+                }
+            }
+        }
+    }
 }

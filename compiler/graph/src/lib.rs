@@ -35,6 +35,7 @@ mod rewrite;
 pub mod route;
 pub mod sample;
 pub mod schedule;
+pub mod segment;
 pub mod shape;
 pub mod simplify;
 pub mod stream;

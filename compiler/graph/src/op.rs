@@ -166,6 +166,8 @@ pub enum LoopKind {
     Scan,
     /// Positions that know nothing of each other: no carries.
     Each,
+    /// Segments of time, each a scan in the body: what they compute is computed again for the backward pass.
+    Segments,
 }
 
 /// A region applied once per position of `axis`. Node inputs, and body arguments, in this order: `carries` initial

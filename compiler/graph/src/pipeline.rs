@@ -16,6 +16,7 @@ use crate::parallel::{Way, parallel};
 use crate::part::part;
 use crate::recognise::recognise;
 use crate::recompute::recompute;
+use crate::segment::{Keep, segments};
 use crate::simplify::simplify;
 use crate::text::print;
 use crate::verify::{VerifyError, verify};
@@ -156,16 +157,31 @@ fn apply(pass: &'static str, run: &dyn Fn(&Graph) -> Graph, now: Graph, check: b
 /// What tidies up after scans were rewritten.
 const TIDY: &[Pass] = &[pass("simplify", simplify), pass("cse", cse), pass("dce", dce)];
 
-/// [`FORWARD`], and scans computed for many steps at once as `scans` says.
+/// How scans are computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Scans {
+    /// One step after the other, or many at once.
+    pub way: Way,
+    /// What they keep for the backward pass.
+    pub keep: Keep,
+}
+
+impl Scans {
+    /// Step by step, with all states kept.
+    pub const PLAIN: Scans = Scans { way: Way::Step, keep: Keep::Save };
+}
+
+/// [`FORWARD`], and scans computed as `scans` says.
 ///
 /// # Errors
 /// As [`run`].
-pub fn prepare(graph: &Graph, scans: Way, check: bool) -> Result<Graph, Box<Failure>> {
-    let (graph, _) = run(graph, FORWARD, check)?;
-    if scans == Way::Step {
+pub fn prepare(graph: &Graph, scans: Scans, check: bool) -> Result<Graph, Box<Failure>> {
+    let (mut graph, _) = run(graph, FORWARD, check)?;
+    if scans == Scans::PLAIN {
         return Ok(graph);
     }
-    let (graph, _) = apply("parallel", &|graph| parallel(graph, scans), graph, check)?;
+    (graph, _) = apply("parallel", &|graph| parallel(graph, scans.way), graph, check)?;
+    (graph, _) = apply("segment", &|graph| segments(graph, scans.keep), graph, check)?;
     run(&graph, TIDY, check).map(|r| r.0)
 }
 

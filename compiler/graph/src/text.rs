@@ -244,6 +244,7 @@ impl Printer<'_> {
                     LoopKind::Repeat => "repeat",
                     LoopKind::Scan => "scan",
                     LoopKind::Each => "each",
+                    LoopKind::Segments => "segments",
                 };
                 let carried = l.carries.min(node.inputs.len());
                 let stacked = (carried + l.stacked).min(node.inputs.len());

@@ -166,6 +166,7 @@ codes! {
         NOT_SCANNED = "not_scanned", "a cell is called without `scan`";
         ALONG_MISSING = "along_missing", "a scan along a dim that no argument has";
         OWN_DIM = "own_dim", "a scan along a dim that the step has itself";
+        UNBOUNDED_KEY = "unbounded_key", "a state is corrected along a key whose length nothing bounds";
     }
     /// Selections: `top` and what is indexed with it.
     selection {

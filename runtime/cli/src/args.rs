@@ -3,6 +3,7 @@
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ogive::stages::Stage;
 use ogive_graph::parallel::Way;
+use ogive_graph::segment::Keep;
 use ogive_lang::hir::experiment::Gradient;
 use std::path::PathBuf;
 
@@ -91,7 +92,18 @@ pub(crate) struct Scans {
     /// How scans whose states are linear are computed: auto, step, chunk, chunk(STEPS) or associative. All give the same up to rounding;
     /// what does not admit the way asked for goes step by step.
     #[arg(long, value_name = "WAY", default_value_t = Way::Auto)]
-    pub(crate) scan: Way,
+    scan: Way,
+    /// What scans keep of their states for the backward pass: auto, save (all), segments or segments(STEPS); what lies within a segment is
+    /// computed again.
+    #[arg(long, value_name = "WHAT", default_value_t = Keep::Auto)]
+    keep: Keep,
+}
+
+impl Scans {
+    /// What was asked for.
+    pub(crate) fn asked(self) -> ogive_graph::pipeline::Scans {
+        ogive_graph::pipeline::Scans { way: self.scan, keep: self.keep }
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -3,6 +3,7 @@
 use ogive_graph::autodiff::reverse;
 use ogive_graph::autodiff::rtrl::{Learning, Sensitivity};
 use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::{Graph, Op, Output, Port, Value, pipeline, transition};
 use ogive_lang::hir::experiment::Gradient;
 use ogive_lang::hir::{Experiment, Program};
@@ -139,7 +140,7 @@ pub fn elaborated(spec: &Spec, subject: &Subject, settings: &Settings) -> Result
 ///
 /// # Errors
 /// What has no size or no derivative.
-pub fn final_graph(elaborated: &Elaborated, training: bool, scans: Way) -> Result<Graph, StageError> {
+pub fn final_graph(elaborated: &Elaborated, training: bool, scans: Scans) -> Result<Graph, StageError> {
     let lowered = elaborated.lower()?;
     let graph = if training { differentiated(elaborated, &lowered, scans)? } else { prepared(&lowered.graph, scans)? };
     passes(&graph, pipeline::BACKEND)
@@ -150,7 +151,7 @@ pub fn final_graph(elaborated: &Elaborated, training: bool, scans: Way) -> Resul
 ///
 /// # Errors
 /// What has no size or no derivative.
-pub fn gradient_graph(elaborated: &Elaborated, scans: Way) -> Result<Graph, StageError> {
+pub fn gradient_graph(elaborated: &Elaborated, scans: Scans) -> Result<Graph, StageError> {
     let forward = prepared(&elaborated.lower()?.graph, scans)?;
     let wanted: &[String] = match elaborated {
         Elaborated::Experiment(_) => &["loss".to_owned()],
@@ -164,11 +165,11 @@ fn passes(graph: &Graph, list: &[pipeline::Pass]) -> Result<Graph, StageError> {
     pipeline::run(graph, list, false).map(|(graph, _)| graph).map_err(|f| StageError::Other(f.to_string()))
 }
 
-fn prepared(graph: &Graph, scans: Way) -> Result<Graph, StageError> {
+fn prepared(graph: &Graph, scans: Scans) -> Result<Graph, StageError> {
     pipeline::prepare(graph, scans, false).map_err(|f| StageError::Other(f.to_string()))
 }
 
-fn differentiated(elaborated: &Elaborated, lowered: &Lowered, scans: Way) -> Result<Graph, StageError> {
+fn differentiated(elaborated: &Elaborated, lowered: &Lowered, scans: Scans) -> Result<Graph, StageError> {
     let other = |e: &dyn std::fmt::Display| StageError::Other(e.to_string());
     match elaborated {
         Elaborated::Experiment(e) => {
@@ -269,7 +270,7 @@ fn expose(graph: &mut Graph, sensitivity: &Sensitivity) {
 ///
 /// # Errors
 /// Diagnostics of the spec, dims without a size, what a back end cannot do.
-pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, training: bool, scans: Way) -> Result<String, StageError> {
+pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, training: bool, scans: Scans) -> Result<String, StageError> {
     match stage {
         Stage::Parse => return ogive_lang::fmt::format(&spec.sources.get(spec.root).text).map_err(StageError::Spec),
         Stage::Resolve => return Ok(resolved(spec)),
@@ -293,16 +294,16 @@ pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, t
 ///
 /// # Errors
 /// What has no size.
-pub fn transitions(elaborated: &Elaborated, scans: Way) -> Result<Vec<String>, StageError> {
+pub fn transitions(elaborated: &Elaborated, scans: Scans) -> Result<Vec<String>, StageError> {
     let gradient = if let Elaborated::Experiment(e) = elaborated { e.gradient } else { Gradient::default() };
-    let graph = prepared(&elaborated.lower()?.graph, Way::Step)?;
+    let graph = prepared(&elaborated.lower()?.graph, Scans::PLAIN)?;
     let labels = ogive_graph::text::labels(&graph.axes);
     let mut lines = Vec::new();
     for (path, value, states) in transition::scans(&graph) {
         let region = path.iter().fold(&graph.region, |region, v| if let Op::Loop(l) = &region.node(*v).op { &l.body } else { region });
         let node = region.node(value);
         let Op::Loop(l) = &node.op else { continue };
-        let way = if gradient == Gradient::default() { scans } else { Way::Step };
+        let way = if gradient == Gradient::default() { scans.way } else { Way::Step };
         let chosen = ogive_graph::parallel::chosen(&graph, l, way);
         let (at, line) = (&node.origin.path, node.origin.line);
         let place = if at.is_empty() { String::new() } else { format!(" in {at}") };
@@ -396,7 +397,7 @@ pub fn of_file(path: &Path, stage: Stage) -> Result<String, String> {
         return Err(render::diagnostics(&found, &spec.sources, Style::default()));
     }
     let subject = subject(&spec).ok_or("it declares no block, model or experiment")?;
-    text(&spec, &subject, &Settings::default(), stage, false, Way::Auto).map_err(|e| match e {
+    text(&spec, &subject, &Settings::default(), stage, false, Scans::default()).map_err(|e| match e {
         StageError::Spec(found) => render::diagnostics(&found, &spec.sources, Style::default()),
         StageError::Other(why) => why,
     })

@@ -2,6 +2,7 @@
 
 use ogive_graph::autodiff::reverse;
 use ogive_graph::parallel::{self, Chosen, Way, parallel};
+use ogive_graph::segment::{Keep, segments};
 use ogive_graph::{Graph, Node, Op, Output, Port, Value, parse, text, verify};
 use ogive_runtime::{Bindings, Data, Dim, Draw, Store, Tensor, evaluate};
 use std::collections::BTreeMap;
@@ -203,4 +204,48 @@ fn all_forms_agree_in_outputs_states_and_gradients() {
             }
         }
     }
+}
+
+#[test]
+fn segments_give_the_same_and_keep_the_states_between_them_alone() {
+    for case in CASES {
+        for backwards in [false, true] {
+            for (length, steps) in [(5, Some(2)), (12, Some(4)), (13, None), (16, None), (17, Some(16))] {
+                let plain = graph(case, length, backwards);
+                let expected = run(&with_gradients(&plain));
+                let cut = segments(&plain, Keep::Segments(steps));
+                assert!(text::print_plain(&cut).contains("segments"), "{}", case.name);
+                let differentiated = with_gradients(&cut);
+                for (name, found) in run(&differentiated) {
+                    let scale = expected[&name].iter().fold(1.0f64, |m, x| m.max(x.abs()));
+                    let apart = expected[&name].iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                    assert!(apart <= 1e-13 * scale, "{}, length {length}, backwards {backwards}: `{name}` differs by {apart:e}", case.name);
+                }
+            }
+        }
+    }
+}
+
+/// Elements of the largest value outside of loops that no input and no output is.
+fn largest(graph: &Graph) -> u64 {
+    let is_port = |i: usize| graph.outputs.iter().any(|o| o.value.index() == i);
+    let nodes = graph.region.nodes.iter().enumerate().filter(|(i, n)| !matches!(n.op, Op::Input(_)) && !is_port(*i));
+    nodes.map(|(_, n)| graph.elements(&n.ty.shape)).max().unwrap_or(0)
+}
+
+#[test]
+fn what_the_backward_pass_keeps_grows_as_is_promised() {
+    let delta = CASES.iter().find(|c| c.name == "the delta rule").expect("the case");
+    let wide = |length: u64| {
+        let text = format!("axis t = {length}\naxis b = 1\naxis k = 64\naxis v = 64\naxis c = 2\n{}", delta.text.replace("SCAN", "scan"));
+        parse::parse(&text).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let (length, width) = (1024, 64);
+    let state = width * width;
+    let step = wide(length);
+    assert_eq!(largest(&with_gradients(&step)), length * state, "step by step keeps a state for each step");
+    let chunks = with_gradients(&parallel(&step, Way::Chunk(Some(64))));
+    assert!(largest(&chunks) <= 2 * length * width, "in chunks {} is kept", largest(&chunks));
+    let cut = with_gradients(&segments(&step, Keep::Segments(None)));
+    assert!(largest(&cut) <= (32 * state).max(2 * length * width), "in segments {} is kept", largest(&cut));
 }

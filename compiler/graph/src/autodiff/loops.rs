@@ -13,7 +13,7 @@ use super::rtrl;
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Node, Region};
-use crate::op::{Loop, Op};
+use crate::op::{Loop, LoopKind, Op};
 use crate::shape::Ty;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -168,9 +168,13 @@ impl Sweep<'_> {
             Op::Argument(i) if i as usize >= l.carries => true,
             _ => collected.contains_key(&Value(index as u32)),
         };
-        let origins: Vec<Origin> = (0..step.region.nodes.len())
-            .map(|i| if free(i) { Origin::Free } else { residuals::effort(&step.region.nodes[i].op) })
-            .collect();
+        // A segment keeps its states at most; all else is computed again.
+        let effort = |op: &Op| match (l.kind, op) {
+            (LoopKind::Segments, Op::Argument(_)) | (LoopKind::Repeat | LoopKind::Scan | LoopKind::Each, _) => residuals::effort(op),
+            (LoopKind::Segments, _) => Origin::Cheap,
+        };
+        let origins: Vec<Origin> =
+            (0..step.region.nodes.len()).map(|i| if free(i) { Origin::Free } else { effort(&step.region.nodes[i].op) }).collect();
         let saved = residuals::choose(&step.region, self.b.axes, &origins, &late, &needed);
 
         // What the backward step recomputes, down to what it is given.

@@ -6,6 +6,7 @@
 //! kept or replaced by what is computed from it. The best set is a minimum cut between those and what is needed; among equals, the one with
 //! the least to recompute. A value that a fused forward kernel would not write to memory costs a quarter more than one that it writes.
 
+use super::activity::is_joint;
 use super::cut::{Flow, NEVER};
 use crate::entity::Value;
 use crate::graph::{Axis, Region};
@@ -51,7 +52,9 @@ pub(super) fn choose(region: &Region, axes: &[Axis], origins: &[Origin], late: &
         }
         seen[index] = true;
         let quarters = if written[index] { 4 } else { 5 };
-        flow.edge(2 * index, 2 * index + 1, quarters * bytes(region, axes, value));
+        // Of what has several results, the results are kept.
+        let price = if is_joint(&region.node(value).op) { NEVER } else { quarters * bytes(region, axes, value) };
+        flow.edge(2 * index, 2 * index + 1, price);
         if needed.contains(&value) {
             flow.edge(2 * index + 1, sink, NEVER);
         }

@@ -6,6 +6,7 @@
 //! computed for many steps at once; see [`crate::parallel`].
 
 pub mod form;
+pub mod writes;
 
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};

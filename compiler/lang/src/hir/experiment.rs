@@ -4,8 +4,7 @@ pub use super::generated::{Generated, Task};
 use super::{InstanceId, Program};
 use crate::source::Span;
 use ogive_graph::autodiff::rtrl::{Learning, Rtrl};
-use ogive_graph::parallel::Way;
-use ogive_graph::pipeline::{self, FORWARD_IN_TIME, Failure};
+use ogive_graph::pipeline::{self, FORWARD_IN_TIME, Failure, Scans};
 use ogive_graph::stream::{Obstacle, Segmented, segments};
 use ogive_graph::truncate::truncate;
 use ogive_graph::unroll::unroll;
@@ -213,10 +212,10 @@ impl Gradient {
     ///
     /// # Errors
     /// A fault of ogive.
-    pub fn prepare(self, graph: &Graph, scans: Way, check: bool) -> Result<Graph, Box<Failure>> {
+    pub fn prepare(self, graph: &Graph, scans: Scans, check: bool) -> Result<Graph, Box<Failure>> {
         match self {
             Gradient::Bptt { truncate: None } => pipeline::prepare(graph, scans, check),
-            Gradient::Bptt { truncate: Some(steps) } => Ok(truncate(&pipeline::prepare(graph, Way::Step, check)?, steps)),
+            Gradient::Bptt { truncate: Some(steps) } => Ok(truncate(&pipeline::prepare(graph, Scans::PLAIN, check)?, steps)),
             Gradient::Rtrl(_) => Ok(pipeline::run(graph, FORWARD_IN_TIME, check)?.0),
         }
     }

@@ -6,7 +6,7 @@ use crate::{load, output, which};
 use ogive::stages::{self, Subject};
 use ogive_graph::autodiff::GradError;
 use ogive_graph::autodiff::rtrl::Rtrl;
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::{DType, Graph, Op};
 use ogive_lang::elaborate;
 use ogive_lang::hir::experiment::Gradient;
@@ -117,7 +117,7 @@ fn failed(error: GradError) -> Exit {
 }
 
 fn gradients(lowered: &Lowered, outputs: &[String], gradient: Gradient) -> Result<Graph, GradError> {
-    let forward = gradient.prepare(&lowered.graph, Way::Step, false).unwrap_or_else(|f| panic!("{f}"));
+    let forward = gradient.prepare(&lowered.graph, Scans::PLAIN, false).unwrap_or_else(|f| panic!("{f}"));
     stages::with_gradients_by(&forward, outputs, &mut |_, op| matches!(op, Op::Param(_)), gradient.learning())
 }
 

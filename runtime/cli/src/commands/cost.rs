@@ -10,7 +10,7 @@ use crate::{load, output, which};
 use ogive::stages::{self, Elaborated, StageError, Subject};
 use ogive_graph::cost::{self, Counting};
 use ogive_graph::formula::Formula;
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::{AxisId, Graph};
 use ogive_lang::hir::Program;
 use ogive_lang::{Settings, Spec};
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
             if matches!(subject, Subject::Experiment(_)) {
                 settings.dims.insert("vocab".to_owned(), 256);
             }
-            match costed(&spec, subject, &settings, asked, args.scans.scan) {
+            match costed(&spec, subject, &settings, asked, args.scans.asked()) {
                 Ok(Some(cost)) => all.push(cost),
                 Ok(None) if subjects.len() > 1 => output::detail(format!("{}: sizes are open", subject.name())),
                 Ok(None) => {
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Cost) -> Result<(), Exit> {
 /// Multiply-accumulates of the forward pass of an experiment for one token.
 pub(crate) fn macs_per_token(spec: &Spec, name: &str, set: &[(String, String)], vocab: u64) -> Option<u64> {
     let settings = Settings { set: set.to_vec(), dims: [("vocab".to_owned(), vocab)].into(), training: false };
-    let costed = costed(spec, &Subject::Experiment(name.to_owned()), &settings, Asked::default(), Way::Step).ok()??;
+    let costed = costed(spec, &Subject::Experiment(name.to_owned()), &settings, Asked::default(), Scans::PLAIN).ok()??;
     u64::try_from(costed.macs / u128::from(costed.tokens.max(1))).ok()
 }
 
@@ -116,9 +116,9 @@ pub(crate) fn measure(spec: &Spec, subject: &Subject, settings: &Settings, what:
     if what == Matched::Params {
         return Ok(u128::from(parameters));
     }
-    let forward = stages::final_graph(&elaborated, false, Way::Step)?;
+    let forward = stages::final_graph(&elaborated, false, Scans::PLAIN)?;
     if what == Matched::Memory {
-        return memory(&elaborated, parameters, Way::Auto).map(|m| u128::from(m.peak()));
+        return memory(&elaborated, parameters, Scans::default()).map(|m| u128::from(m.peak()));
     }
     let positions = positions(&lowered.graph, elaborated.program());
     let tokens = positions.iter().fold(1u64, |n, a| n.saturating_mul(lowered.graph.size(*a)));
@@ -126,7 +126,7 @@ pub(crate) fn measure(spec: &Spec, subject: &Subject, settings: &Settings, what:
 }
 
 /// `None` where a dim has no size.
-fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked, scans: Way) -> Result<Option<Costed>, Exit> {
+fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked, scans: Scans) -> Result<Option<Costed>, Exit> {
     if let Subject::Block(name) = subject {
         let (open, found) = ogive_lang::elaborate::open_block(spec, name, settings);
         match open {
@@ -139,7 +139,7 @@ fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked, sca
     }
     let elaborated = stages::elaborated(spec, subject, settings).map_err(|e| failed(e, spec))?;
     let lowered = elaborated.lower().map_err(|e| failed(e, spec))?;
-    let forward = stages::final_graph(&elaborated, false, Way::Step).map_err(|e| failed(e, spec))?;
+    let forward = stages::final_graph(&elaborated, false, Scans::PLAIN).map_err(|e| failed(e, spec))?;
     let program = elaborated.program();
     let counting = Counting::of(&lowered.graph);
     let mut parameter_formula = Formula::default();
@@ -168,7 +168,7 @@ fn costed(spec: &Spec, subject: &Subject, settings: &Settings, asked: Asked, sca
     }))
 }
 
-fn details(spec: &Spec, elaborated: &Elaborated, forward: &Graph, asked: Asked, scans: Way) -> Result<Option<Details>, StageError> {
+fn details(spec: &Spec, elaborated: &Elaborated, forward: &Graph, asked: Asked, scans: Scans) -> Result<Option<Details>, StageError> {
     if !asked.tree && asked.convention.is_none() {
         return Ok(None);
     }
@@ -195,7 +195,7 @@ fn positions(graph: &Graph, program: &Program) -> Vec<AxisId> {
     batch.into_iter().chain(seq.map(|s| s.1)).collect()
 }
 
-fn memory(elaborated: &Elaborated, parameters: u64, scans: Way) -> Result<Memory, StageError> {
+fn memory(elaborated: &Elaborated, parameters: u64, scans: Scans) -> Result<Memory, StageError> {
     let (graph, optimizer) = match elaborated {
         Elaborated::Program(_) => (stages::final_graph(elaborated, false, scans)?, None),
         Elaborated::Experiment(_) => {

@@ -15,11 +15,11 @@ pub(crate) fn run(args: &Graph) -> Result<(), Exit> {
     let text = match args.format {
         None => {
             let stage = args.emit.unwrap_or(Stage::Fuse);
-            stages::text(&spec, &subject, &settings, stage, args.training, args.scans.scan).map_err(|e| failed(e, &spec))?
+            stages::text(&spec, &subject, &settings, stage, args.training, args.scans.asked()).map_err(|e| failed(e, &spec))?
         }
         Some(format) => {
             let elaborated = stages::elaborated(&spec, &subject, &settings).map_err(|e| failed(e, &spec))?;
-            let graph = stages::final_graph(&elaborated, args.training, args.scans.scan).map_err(|e| failed(e, &spec))?;
+            let graph = stages::final_graph(&elaborated, args.training, args.scans.asked()).map_err(|e| failed(e, &spec))?;
             drawn(&graph, subject.name(), format)
         }
     };

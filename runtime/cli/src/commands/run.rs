@@ -89,7 +89,7 @@ fn with_gradients(lowered: &Lowered, seeds: &BTreeMap<String, Tensor>, args: &Ru
     if let Gradient::Rtrl(rule) = &mut gradient {
         rule.expose = args.sensitivities;
     }
-    let forward = gradient.prepare(&lowered.graph, args.scans.scan, false).map_err(|f| {
+    let forward = gradient.prepare(&lowered.graph, args.scans.asked(), false).map_err(|f| {
         output::error(f.to_string());
         Exit::Fault
     })?;

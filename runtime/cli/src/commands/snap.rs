@@ -6,7 +6,7 @@ use crate::args::Snap;
 use crate::exit::Exit;
 use crate::{load, output, which};
 use ogive::stages::{self, Stage};
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Snap) -> Result<(), Exit> {
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Snap) -> Result<(), Exit> {
         let spec = load::load_clean(&path, &args.overrides)?;
         for subject in which::subjects(&spec) {
             for &stage in &args.stages {
-                let text = match stages::text(&spec, &subject, &settings, stage, false, Way::Auto) {
+                let text = match stages::text(&spec, &subject, &settings, stage, false, Scans::default()) {
                     Ok(text) => text,
                     Err(error) => return Err(failed(error, &spec)),
                 };

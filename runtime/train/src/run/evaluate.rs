@@ -6,7 +6,7 @@ use crate::data::{self, Dataset, Part};
 use crate::optimizer::extend;
 use crate::problem::Problem;
 use ogive_graph::load::{Load, with_loads};
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::{AxisId, Graph, MapFn, Op, Output, Port, ReduceFn, Value};
 use ogive_runtime::{Backend, Draw, ExecError, Executable, Options, Store};
 use std::collections::BTreeMap;
@@ -50,13 +50,13 @@ struct Compiled {
 pub struct Evaluator<'a> {
     backend: &'a dyn Backend,
     options: Options,
-    scans: Way,
+    scans: Scans,
     compiled: BTreeMap<(u64, u64), Compiled>,
 }
 
 impl<'a> Evaluator<'a> {
     /// With a back end; `scans` says how scans are computed.
-    pub fn new(backend: &'a dyn Backend, options: Options, scans: Way) -> Self {
+    pub fn new(backend: &'a dyn Backend, options: Options, scans: Scans) -> Self {
         Evaluator { backend, options, scans, compiled: BTreeMap::new() }
     }
 
@@ -126,7 +126,7 @@ fn of_likelihood(nats: f64, data: &Dataset, part: Part) -> Vec<(String, f64)> {
 }
 
 /// The passes that come before differentiation, attention without its table of scores among them.
-fn optimised(graph: &Graph, scans: Way, options: &Options) -> Result<Graph, RunError> {
+fn optimised(graph: &Graph, scans: Scans, options: &Options) -> Result<Graph, RunError> {
     ogive_graph::pipeline::prepare(graph, scans, options.verify).map_err(|failure| RunError::Lowering(failure.to_string()))
 }
 

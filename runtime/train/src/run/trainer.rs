@@ -13,7 +13,7 @@ use crate::data::{self, Part, Streams};
 use crate::initialise;
 use crate::optimizer::{self, AVERAGES, SUMS, Scalars, Step};
 use crate::problem::Problem;
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::{Graph, Op};
 use ogive_runtime::{Backend, Bindings, Data, Draw, Executable, Options, Store, Tensor};
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub struct RunOptions {
     /// Most contexts of an evaluation; all where it is not given.
     pub evaluate_at_most: Option<u64>,
     /// How scans are computed.
-    pub scans: Way,
+    pub scans: Scans,
 }
 
 /// How a run ended.

@@ -14,7 +14,7 @@ use crate::syntax::{Expr, Setting};
 use ogive_graph::autodiff::GradError;
 use ogive_graph::autodiff::reverse::gradients_by;
 use ogive_graph::autodiff::rtrl::{Mixing, Rtrl, Stacked};
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::stream::{Obstacle, STATES};
 use ogive_graph::{AxisId, Graph, LoopKind, Node, Op, Origin, Region, Value};
 
@@ -166,7 +166,7 @@ pub(crate) fn admissible(spec: &Spec, experiment: &Experiment, asked: Asked, cx:
         }
     }
     let (Some(rule), Some(at)) = (rule, asked.rule.or(Some(experiment.data.span))) else { return };
-    let Ok(graph) = experiment.gradient.prepare(&graph, Way::Step, false) else { return };
+    let Ok(graph) = experiment.gradient.prepare(&graph, Scans::PLAIN, false) else { return };
     if !has_state(&graph.region) {
         let message = format!("`{}` has no state that is carried from step to step; `rtrl` has nothing to carry with it", experiment.model);
         let error = Diagnostic::error(codes::grad::NO_STATE, message, at, "needs a state");
@@ -220,7 +220,7 @@ fn has_state(region: &Region) -> bool {
     })
 }
 
-fn span(spec: &Spec, origin: &Origin) -> Option<Span> {
+pub(super) fn span(spec: &Spec, origin: &Origin) -> Option<Span> {
     let file = spec.sources.files.iter().position(|s| s.name == origin.file && origin.line > 0)?;
     Some(Span { file: FileId(u32::try_from(file).ok()?), start: origin.span.0, end: origin.span.1 })
 }

@@ -9,6 +9,7 @@ mod optimizer;
 mod reader;
 mod run;
 mod sweep;
+mod writes;
 
 pub(crate) use sweep::points;
 pub use sweep::sweep;
@@ -152,6 +153,7 @@ fn whole<'a>(spec: &'a Spec, name: &str, settings: &Settings, cx: &mut Cx<'a>) -
         claims: claims.into_iter().collect::<Option<_>>()?,
         settings: shown,
     };
+    writes::bounded(spec, &whole, experiment.name.span, cx);
     let asked = gradient::Asked { rule: first("gradient").map(|e| e.span), stream: update.map(|s| s.span) };
     gradient::admissible(spec, &whole, asked, cx);
     Some(whole)

@@ -3,7 +3,7 @@
 use crate::output;
 use ogive::stages::{self, Elaborated, StageError};
 use ogive_graph::cost::{self, Counting};
-use ogive_graph::parallel::Way;
+use ogive_graph::pipeline::Scans;
 use ogive_graph::{Graph, Op, Region, Value, fuse};
 use ogive_lang::hir::{self, Program};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ pub(super) struct Block {
 ///
 /// # Errors
 /// What has no derivative.
-pub(super) fn blocks(elaborated: &Elaborated, forward: &Graph, scans: Way) -> Result<Vec<Block>, StageError> {
+pub(super) fn blocks(elaborated: &Elaborated, forward: &Graph, scans: Scans) -> Result<Vec<Block>, StageError> {
     let program = elaborated.program();
     let find: BTreeMap<&str, usize> = program.instances.iter().enumerate().skip(1).map(|(i, c)| (c.path.as_str(), i)).collect();
     let times = times(program);
