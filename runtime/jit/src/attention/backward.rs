@@ -6,6 +6,7 @@
 
 use super::forward::mask;
 use super::tile::{aligned, pack, pack_turned, product, take, unpack_turned};
+use super::visible::{Rows, seen_lanes, seen_sources};
 use super::{BLOCK, GradShape, round_up};
 use crate::primitives::math;
 use crate::primitives::simd::{LANES, Simd};
@@ -56,9 +57,9 @@ pub(crate) unsafe fn attend_grad<S: Simd>(
             let at = first as isize;
             let (q, dmix) = (q.offset(at * shape.q[0]), dmix.offset(at * grad.dmix[0]));
             pack::<S>(rows, key, q, shape.q, shape.scale, all_q.add(first * wide_key), wide_key);
-            pack_turned(rows, BLOCK, key, q, shape.q, shape.scale, all_turned_q.add(first * wide_key), BLOCK);
+            pack_turned::<S>(rows, BLOCK, key, q, shape.q, shape.scale, all_turned_q.add(first * wide_key), BLOCK);
             pack::<S>(rows, value, dmix, grad.dmix, 1.0, all_dmix.add(first * wide_value), wide_value);
-            pack_turned(rows, BLOCK, value, dmix, grad.dmix, 1.0, all_turned_dmix.add(first * wide_value), BLOCK);
+            pack_turned::<S>(rows, BLOCK, value, dmix, grad.dmix, 1.0, all_turned_dmix.add(first * wide_value), BLOCK);
             for i in 0..BLOCK {
                 let (mut l, mut dot) = (f32::INFINITY, 0.0);
                 if i < rows {
@@ -94,18 +95,36 @@ pub(crate) unsafe fn attend_grad<S: Simd>(
                 let seen = shape.visible(first + rows).saturating_sub(start).min(sources);
                 if seen > 0 {
                     let (turned_q, turned_dmix) = (all_turned_q.add(first * wide_key), all_turned_dmix.add(first * wide_value));
-                    product::<S, false>(seen, lanes, key, tile_k, [wide_key as isize, 1], turned_q, BLOCK, weights, BLOCK);
-                    product::<S, false>(seen, lanes, value, tile_v, [wide_value as isize, 1], turned_dmix, BLOCK, slopes, BLOCK);
-                    if !shape.sees_all(first, start + seen) {
+                    let masked = !shape.sees_all(first, start + seen);
+                    if masked {
+                        // What no product below computes.
+                        clear::<S>(seen * BLOCK, weights);
+                        clear::<S>(seen * BLOCK, slopes);
+                    }
+                    for Rows { at, rows: m, from } in seen_lanes(shape, first, start, seen, lanes) {
+                        let to = at * BLOCK + from;
+                        let (k, v) = (tile_k.add(at * wide_key), tile_v.add(at * wide_value));
+                        let (q, dmix) = (turned_q.add(from), turned_dmix.add(from));
+                        product::<S, false>(m, lanes - from, key, k, [wide_key as isize, 1], q, BLOCK, weights.add(to), BLOCK);
+                        product::<S, false>(m, lanes - from, value, v, [wide_value as isize, 1], dmix, BLOCK, slopes.add(to), BLOCK);
+                    }
+                    if masked {
                         mask::<S>(shape, first, start, seen, lanes, weights, f32::NEG_INFINITY);
                     }
                     weigh::<S>(seen, lanes, weights, slopes, all_lse.add(first), all_dots.add(first));
-                    let row = [BLOCK as isize, 1];
-                    let (q, dmix) = (all_q.add(first * wide_key), all_dmix.add(first * wide_value));
-                    product::<S, true>(seen, wide_value, rows, weights, row, dmix, wide_value, tile_dv, wide_value);
-                    product::<S, true>(seen, wide_key, rows, slopes, row, q, wide_key, tile_dk, wide_key);
+                    for Rows { at, rows: m, from } in seen_lanes(shape, first, start, seen, lanes) {
+                        let (row, of) = ([BLOCK as isize, 1], at * BLOCK + from);
+                        let (q, dmix) = (all_q.add((first + from) * wide_key), all_dmix.add((first + from) * wide_value));
+                        let (dk, dv) = (tile_dk.add(at * wide_key), tile_dv.add(at * wide_value));
+                        let queries = rows.saturating_sub(from);
+                        product::<S, true>(m, wide_value, queries, weights.add(of), row, dmix, wide_value, dv, wide_value);
+                        product::<S, true>(m, wide_key, queries, slopes.add(of), row, q, wide_key, dk, wide_key);
+                    }
                     let turned_dq = all_turned_dq.add(first * wide_key);
-                    product::<S, true>(key, lanes, seen, tile_k, [1, wide_key as isize], slopes, BLOCK, turned_dq, BLOCK);
+                    for Rows { at, rows: n, from: k } in seen_sources(shape, first, start, seen, lanes) {
+                        let (slopes, dq) = (slopes.add(at), turned_dq.add(at));
+                        product::<S, true>(key, n, k, tile_k, [1, wide_key as isize], slopes, BLOCK, dq, BLOCK);
+                    }
                 }
                 first += BLOCK;
             }
@@ -121,7 +140,7 @@ pub(crate) unsafe fn attend_grad<S: Simd>(
         while first < shape.query {
             let rows = (shape.query - first).min(BLOCK);
             let dq = dq.offset(first as isize * grad.dq[0]);
-            unpack_turned(rows, key, all_turned_dq.add(first * wide_key), BLOCK, weights, dq, grad.dq);
+            unpack_turned::<S>(rows, key, all_turned_dq.add(first * wide_key), BLOCK, weights, dq, grad.dq);
             first += BLOCK;
         }
     }

@@ -5,6 +5,7 @@
 //! `lse = m + log l`.
 
 use super::tile::{aligned, pack, pack_turned, product, take, unpack_turned};
+use super::visible::{Rows, seen_lanes, seen_sources};
 use super::{AttendShape, BLOCK, round_up};
 use crate::primitives::math;
 use crate::primitives::simd::{LANES, Simd};
@@ -42,7 +43,7 @@ pub(crate) unsafe fn attend<S: Simd>(
         let total = take(&mut scratch, BLOCK);
         let factor = take(&mut scratch, BLOCK);
 
-        pack_turned(rows, lanes, key, q.offset(first as isize * shape.q[0]), shape.q, shape.scale, turned_q, BLOCK);
+        pack_turned::<S>(rows, lanes, key, q.offset(first as isize * shape.q[0]), shape.q, shape.scale, turned_q, BLOCK);
         for i in 0..lanes {
             *most.add(i) = f32::NEG_INFINITY;
             *total.add(i) = 0.0;
@@ -59,13 +60,19 @@ pub(crate) unsafe fn attend<S: Simd>(
             let sources = (visible - start).min(BLOCK);
             pack::<S>(sources, key, k.offset(start as isize * shape.k[0]), shape.k, 1.0, tile_k, wide_key);
             pack::<S>(sources, value, v.offset(start as isize * shape.v[0]), shape.v, 1.0, tile_v, wide_value);
-            product::<S, false>(sources, lanes, key, tile_k, [wide_key as isize, 1], turned_q, BLOCK, scores, BLOCK);
+            for Rows { at, rows: m, from } in seen_lanes(shape, first, start, sources, lanes) {
+                let (k, q, scores) = (tile_k.add(at * wide_key), turned_q.add(from), scores.add(at * BLOCK + from));
+                product::<S, false>(m, lanes - from, key, k, [wide_key as isize, 1], q, BLOCK, scores, BLOCK);
+            }
             if !shape.sees_all(first, start + sources) {
                 mask::<S>(shape, first, start, sources, lanes, scores, f32::NEG_INFINITY);
             }
             softmax_step::<S>(sources, lanes, scores, most, total, factor);
             rescale::<S>(value, lanes, turned_mix, factor);
-            product::<S, true>(value, lanes, sources, tile_v, [1, wide_value as isize], scores, BLOCK, turned_mix, BLOCK);
+            for Rows { at, rows: n, from: k } in seen_sources(shape, first, start, sources, lanes) {
+                let (scores, mix) = (scores.add(at), turned_mix.add(at));
+                product::<S, true>(value, n, k, tile_v, [1, wide_value as isize], scores, BLOCK, mix, BLOCK);
+            }
             start += sources;
         }
 
@@ -74,7 +81,7 @@ pub(crate) unsafe fn attend<S: Simd>(
             *lse.offset((first + i) as isize * shape.lse) = if l == 0.0 { f32::NEG_INFINITY } else { m + l.ln() };
             *factor.add(i) = if l == 0.0 { 0.0 } else { 1.0 / l };
         }
-        unpack_turned(rows, value, turned_mix, BLOCK, factor, mix.offset(first as isize * shape.mix[0]), shape.mix);
+        unpack_turned::<S>(rows, value, turned_mix, BLOCK, factor, mix.offset(first as isize * shape.mix[0]), shape.mix);
     }
 }
 

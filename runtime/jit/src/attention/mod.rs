@@ -12,6 +12,7 @@ mod forward;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod visible;
 
 pub(crate) use backward::attend_grad as attend_grad_kernel;
 pub(crate) use forward::attend as attend_kernel;
@@ -70,6 +71,14 @@ impl AttendShape {
         match self.causal {
             None => self.source,
             Some(offset) => usize::try_from((end as i64).saturating_add(offset)).unwrap_or(0).min(self.source),
+        }
+    }
+
+    /// The first of the queries `first ..` that sees source `at`, counted from `first`.
+    pub(crate) fn seen_from(&self, first: usize, at: usize) -> usize {
+        match self.causal {
+            None => 0,
+            Some(offset) => usize::try_from((at as i64 - first as i64).saturating_sub(offset)).unwrap_or(0),
         }
     }
 

@@ -93,7 +93,8 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize, const ADD: bool>(
                 *x = S::load(b.add(v * LANES));
             }
             for (r, row) in acc.iter_mut().enumerate() {
-                let x = S::splat(*a.offset(r as isize * ra));
+                let at = a.offset(r as isize * ra);
+                let x = if ra == 1 { S::splat_at(at) } else { S::splat(*at) };
                 for (acc, &column) in row.iter_mut().zip(&columns) {
                     *acc = S::fma(x, column, *acc);
                 }
@@ -122,16 +123,7 @@ pub(crate) unsafe fn pack<S: Simd>(rows: usize, columns: usize, a: *const f32, [
             let mut j = 0;
             while j < columns {
                 let n = (columns - j).min(LANES);
-                let from = from.wrapping_offset(j as isize * ca);
-                let x = if ca == 1 {
-                    if n == LANES { S::load(from) } else { S::load_tail(from, n) }
-                } else {
-                    let mut lanes = [0.0f32; LANES];
-                    for (l, lane) in lanes.iter_mut().enumerate().take(n) {
-                        *lane = *from.offset(l as isize * ca);
-                    }
-                    S::load(lanes.as_ptr())
-                };
+                let x = strided::<S>(from.wrapping_offset(j as isize * ca), ca, n);
                 S::store(to.add(j), S::mul(x, factor));
                 j += LANES;
             }
@@ -139,12 +131,12 @@ pub(crate) unsafe fn pack<S: Simd>(rows: usize, columns: usize, a: *const f32, [
     }
 }
 
-/// `dst[i * rd + j * cd] = scale[lane] * a[j * ld + i]`: a tile whose lanes are i, turned into rows; `scale` is one number per i.
+/// `dst[i * rd + j * cd] = scale[i] * a[j * ld + i]` for i below `rows`, j below `columns`: a tile whose lanes are i, turned into rows.
 ///
 /// # Safety
 /// As [`product`].
 #[inline(always)]
-pub(crate) unsafe fn unpack_turned(
+pub(crate) unsafe fn unpack_turned<S: Simd>(
     rows: usize,
     columns: usize,
     a: *const f32,
@@ -154,26 +146,39 @@ pub(crate) unsafe fn unpack_turned(
     [rd, cd]: [isize; 2],
 ) {
     unsafe {
-        let mut i = 0;
-        while i < rows {
+        for i in (0..rows).step_by(LANES) {
             let height = (rows - i).min(LANES);
-            for j in 0..columns {
-                let (from, to) = (a.add(j * ld + i), dst.offset(i as isize * rd + j as isize * cd));
-                for l in 0..height {
-                    *to.offset(l as isize * rd) = *from.add(l) * *scale.add(i + l);
+            let factor = S::load(scale.add(i));
+            for j in (0..columns).step_by(LANES) {
+                let width = (columns - j).min(LANES);
+                let mut square = [S::splat(0.0); LANES];
+                for (c, column) in square.iter_mut().enumerate().take(width) {
+                    *column = S::mul(S::load(a.add((j + c) * ld + i)), factor);
+                }
+                let to = dst.offset(i as isize * rd + j as isize * cd);
+                for (r, &row) in S::transpose(square).iter().enumerate().take(height) {
+                    let to = to.offset(r as isize * rd);
+                    if cd == 1 && width == LANES {
+                        S::store(to, row);
+                    } else {
+                        let mut cells = [0.0f32; LANES];
+                        S::store(cells.as_mut_ptr(), row);
+                        for (c, &x) in cells.iter().enumerate().take(width) {
+                            *to.offset(c as isize * cd) = x;
+                        }
+                    }
                 }
             }
-            i += LANES;
         }
     }
 }
 
-/// `dst[j * ld + i] = scale * a[i, j]`: rows become lanes; lanes from `rows` to `lanes` become zero.
+/// `dst[j * ld + i] = scale * a[i, j]`: rows become lanes; lanes from `rows` to `lanes`, a multiple of sixteen, become zero.
 ///
 /// # Safety
 /// As [`product`].
 #[inline(always)]
-pub(crate) unsafe fn pack_turned(
+pub(crate) unsafe fn pack_turned<S: Simd>(
     rows: usize,
     lanes: usize,
     columns: usize,
@@ -184,16 +189,36 @@ pub(crate) unsafe fn pack_turned(
     ld: usize,
 ) {
     unsafe {
-        let mut i = 0;
-        while i < lanes {
-            for j in 0..columns {
-                let (from, to) = (a.wrapping_offset(i as isize * ra + j as isize * ca), dst.add(j * ld + i));
-                for l in 0..LANES.min(lanes - i) {
-                    *to.add(l) = if i + l < rows { *from.offset(l as isize * ra) * scale } else { 0.0 };
+        let factor = S::splat(scale);
+        for i in (0..lanes).step_by(LANES) {
+            let height = rows.saturating_sub(i).min(LANES);
+            for j in (0..columns).step_by(LANES) {
+                let width = (columns - j).min(LANES);
+                let from = a.wrapping_offset(i as isize * ra + j as isize * ca);
+                let mut square = [S::splat(0.0); LANES];
+                for (r, row) in square.iter_mut().enumerate().take(height) {
+                    *row = S::mul(strided::<S>(from.offset(r as isize * ra), ca, width), factor);
+                }
+                for (c, &column) in S::transpose(square).iter().enumerate().take(width) {
+                    S::store(dst.add((j + c) * ld + i), column);
                 }
             }
-            i += LANES;
         }
+    }
+}
+
+/// `n` elements `stride` apart, then zeros.
+#[inline(always)]
+unsafe fn strided<S: Simd>(from: *const f32, stride: isize, n: usize) -> S::F {
+    unsafe {
+        if stride == 1 {
+            return if n == LANES { S::load(from) } else { S::load_tail(from, n) };
+        }
+        let mut cells = [0.0f32; LANES];
+        for (l, cell) in cells.iter_mut().enumerate().take(n) {
+            *cell = *from.offset(l as isize * stride);
+        }
+        S::load(cells.as_ptr())
     }
 }
 

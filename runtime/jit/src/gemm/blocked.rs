@@ -12,10 +12,13 @@ pub(super) const DEPTH: usize = 256;
 pub(super) const WIDTH: usize = 512;
 /// Distance of packed rows of A: not a multiple of a page, so that rows do not compete for the same lines of the cache.
 pub(super) const ROW: usize = DEPTH + LANES;
-/// Most rows of A that are packed at a time.
+/// Most rows of A, of C in registers, at a time.
 pub(super) const ROWS: usize = 12;
+/// Most rows of A that are packed at a time where they lie crosswise: each of their elements is then read once, along the addresses. A multiple
+/// of the rows of every set.
+pub(super) const CROSS: usize = 22 * ROWS;
 /// f32s of space that [`product`] needs.
-pub(crate) const SPACE: usize = DEPTH * WIDTH + ROWS * ROW + LANES;
+pub(crate) const SPACE: usize = DEPTH * WIDTH + 22 * pack::distance(DEPTH, ROWS) + 22 * LANES + LANES;
 
 /// See [`Product::run`]; C has contiguous rows.
 ///
@@ -52,19 +55,34 @@ unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *con
                 let k = (p.k - l).min(depth);
                 let beta = if l == 0 { p.beta } else { 1.0 };
                 pack::columns::<S>(k, columns, panel, b.offset(l as isize * p.b[0] + j as isize * p.b[1]), p.b, packed_b);
+                let along = p.a[1] == 1;
+                // What the next block will pack.
+                let next = (p.k - l - k).min(depth);
+                let steps = p.m.div_ceil(MR);
                 let mut i = 0;
                 while i < p.m {
                     let rows = (p.m - i).min(MR);
-                    let a = a.offset(i as isize * p.a[0] + l as isize * p.a[1]);
+                    let from = a.offset(i as isize * p.a[0] + l as isize * p.a[1]);
                     let at: [isize; ROWS] = std::array::from_fn(|r| r as isize * p.c[0]);
                     let c = c.offset(i as isize * p.c[0] + j as isize);
                     let tiles = Tiles { rows, columns, k, alpha: p.alpha, beta, c, at: at.as_ptr(), column: 1 };
-                    if p.a[1] == 1 {
-                        pack::rows::<S>(rows, k, a, p.a[0], packed_a, ROW);
+                    for row in pack::share(next, i / MR, steps) {
+                        let row = (l + k + row) as isize;
+                        if p.b[1] == 1 {
+                            pack::fetch(b.wrapping_offset(row * p.b[0] + j as isize), columns);
+                        }
+                        if p.a[0] == 1 {
+                            pack::fetch(a.wrapping_offset(row * p.a[1]), p.m);
+                        }
+                    }
+                    if along {
+                        pack::rows::<S>(rows, k, from, p.a[0], packed_a, ROW);
                         tiles.run::<S, MR, NV, ROW, 1>(packed_a, packed_b);
                     } else {
-                        pack::turned_rows::<S>(rows, k, a, p.a, packed_a, MR);
-                        tiles.run::<S, MR, NV, 1, MR>(packed_a, packed_b);
+                        if i % CROSS == 0 {
+                            pack::turned_rows::<S>((p.m - i).min(CROSS), k, MR, from, p.a, packed_a);
+                        }
+                        tiles.run::<S, MR, NV, 1, MR>(packed_a.add(i % CROSS / MR * pack::distance(k, MR)), packed_b);
                     }
                     i += MR;
                 }
@@ -183,7 +201,7 @@ impl Tiles {
                     *x = S::load(b.add(v * LANES));
                 }
                 for (r, row) in acc.iter_mut().enumerate() {
-                    let x = S::splat(*a.add(r * RA));
+                    let x = if RA == 1 { S::splat_at(a.add(r)) } else { S::splat(*a.add(r * RA)) };
                     for (acc, &y) in row.iter_mut().zip(&line) {
                         *acc = S::fma(x, y, *acc);
                     }
@@ -221,14 +239,18 @@ impl Tiles {
         columns: usize,
     ) {
         unsafe {
-            for (r, row) in acc.iter().enumerate() {
-                for (v, &x) in row.iter().enumerate() {
-                    let mut lanes = [0.0; LANES];
+            // By constant places, so that the sums stay in registers until here.
+            let mut lanes = [[[0.0; LANES]; NV]; MR];
+            for (row, lanes) in acc.iter().zip(&mut lanes) {
+                for (&x, lanes) in row.iter().zip(lanes) {
                     S::store(lanes.as_mut_ptr(), x);
-                    for (j, &x) in lanes.iter().enumerate().take(columns.saturating_sub(v * LANES)) {
-                        let to = c.offset(*at.add(r) + (v * LANES + j) as isize * self.column);
-                        *to = self.alpha * x + if self.beta == 0.0 { 0.0 } else { self.beta * *to };
-                    }
+                }
+            }
+            for (r, row) in lanes.iter().enumerate() {
+                let c = c.offset(*at.add(r));
+                for (j, &x) in row.as_flattened().iter().enumerate().take(columns) {
+                    let to = c.offset(j as isize * self.column);
+                    *to = self.alpha * x + if self.beta == 0.0 { 0.0 } else { self.beta * *to };
                 }
             }
         }

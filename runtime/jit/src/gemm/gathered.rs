@@ -1,6 +1,6 @@
 //! Products of which rows are gathered: rows of A and C, or the contracted points of A and B. In blocks as in [`super::blocked`].
 
-use super::blocked::{DEPTH, ROW, ROWS, Tiles, WIDTH};
+use super::blocked::{CROSS, DEPTH, ROW, ROWS, Tiles, WIDTH};
 use super::pack;
 use crate::primitives::simd::{LANES, Simd};
 
@@ -156,13 +156,27 @@ unsafe fn outer_blocks<S: Simd, const MR: usize, const NV: usize>(
                 let k = (p.k - l).min(depth);
                 let beta = if l == 0 && !p.add { 0.0 } else { 1.0 };
                 pack::gathered_columns::<S>(k, columns, NV * LANES, b.offset(j as isize * p.b), b_points.add(l), p.b, packed_b);
+                let next = (p.k - l - k).min(depth);
+                let steps = p.m.div_ceil(MR);
                 let mut i = 0;
                 while i < p.m {
                     let rows = (p.m - i).min(MR);
-                    pack::points::<S>(rows, k, a.offset(i as isize * p.a), a_points.add(l), p.a, packed_a, MR);
+                    for point in pack::share(next, i / MR, steps) {
+                        let point = l + k + point;
+                        if p.b == 1 {
+                            pack::fetch(b.wrapping_offset(*b_points.add(point) + j as isize), columns);
+                        }
+                        if p.a == 1 {
+                            pack::fetch(a.wrapping_offset(*a_points.add(point)), p.m);
+                        }
+                    }
+                    if i % CROSS == 0 {
+                        let rows = (p.m - i).min(CROSS);
+                        pack::points::<S>(rows, k, MR, a.offset(i as isize * p.a), a_points.add(l), p.a, packed_a);
+                    }
                     let c = c.offset(i as isize * p.c[0] + j as isize * p.c[1]);
                     let tiles = Tiles { rows, columns, k, alpha: 1.0, beta, c, at: at.as_ptr(), column: p.c[1] };
-                    tiles.run::<S, MR, NV, 1, MR>(packed_a, packed_b);
+                    tiles.run::<S, MR, NV, 1, MR>(packed_a.add(i % CROSS / MR * pack::distance(k, MR)), packed_b);
                     i += MR;
                 }
                 l += k;

@@ -43,7 +43,7 @@ pub(crate) type ProductFn = unsafe extern "C" fn(*const Product, *const f32, *co
 pub(crate) type SmallFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *mut f32);
 
 /// Beyond this k, the crate is the faster one with AVX-512.
-const DEEP: usize = 512;
+const DEEP: usize = 1 << 30;
 
 thread_local! {
     /// Packed blocks of the operands; allocated by a thread's first product.

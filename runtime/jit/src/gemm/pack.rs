@@ -2,6 +2,24 @@
 
 use crate::primitives::simd::{LANES, Simd};
 
+/// The share of step `step` of `steps` in `rows`.
+pub(super) fn share(rows: usize, step: usize, steps: usize) -> std::ops::Range<usize> {
+    rows * step / steps..rows * (step + 1) / steps
+}
+
+/// Asks for `n` contiguous elements, which will be packed soon, while products of others run. Any address will do.
+#[inline(always)]
+pub(super) fn fetch(from: *const f32, n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..n.next_multiple_of(LANES)).step_by(LANES) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // Safety: a prefetch reads nothing that the program sees, and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, n);
+}
+
 /// Rows `0 .. k` and columns `0 .. n` of b as panels of `width` columns: element (l, j) goes to `(j / width * k + l) * width + j % width`. Columns
 /// up to the next multiple of sixteen become zero; `width` is a multiple of sixteen.
 ///
@@ -10,6 +28,13 @@ use crate::primitives::simd::{LANES, Simd};
 #[inline(always)]
 pub(crate) unsafe fn columns<S: Simd>(k: usize, n: usize, width: usize, b: *const f32, [rb, cb]: [isize; 2], dst: *mut f32) {
     unsafe {
+        if cb == 1 {
+            // Row by row, so that the operand is read in the order of its addresses.
+            for l in 0..k {
+                row::<S>(k, n, width, b.offset(l as isize * rb), dst.add(l * width));
+            }
+            return;
+        }
         let mut j = 0;
         while j < n {
             let lanes = (n - j).min(LANES);
@@ -21,19 +46,32 @@ pub(crate) unsafe fn columns<S: Simd>(k: usize, n: usize, width: usize, b: *cons
     }
 }
 
-/// Up to sixteen columns of `k` rows: element (l, j) goes to `l * stride + j`; lanes from `lanes` on become zero.
+/// One row of [`columns`], `n` contiguous elements: panels lie `k * width` apart.
+#[inline(always)]
+unsafe fn row<S: Simd>(k: usize, n: usize, width: usize, from: *const f32, to: *mut f32) {
+    unsafe {
+        let (mut j, mut to) = (0, to);
+        while j < n {
+            let end = (j + width).min(n);
+            let mut at = to;
+            while j + LANES <= end {
+                S::store(at, S::load(from.add(j)));
+                (j, at) = (j + LANES, at.wrapping_add(LANES));
+            }
+            if j < end {
+                S::store(at, S::load_tail(from.add(j), end - j));
+                j = end;
+            }
+            to = to.wrapping_add(k * width);
+        }
+    }
+}
+
+/// Up to sixteen columns of `k` rows that lie apart: element (l, j) goes to `l * stride + j`; lanes from `lanes` on become zero.
 #[inline(always)]
 unsafe fn strip<S: Simd>(k: usize, lanes: usize, from: *const f32, [rb, cb]: [isize; 2], to: *mut f32, stride: usize) {
     unsafe {
         let mut l = 0;
-        if cb == 1 {
-            while l < k {
-                let row = from.offset(l as isize * rb);
-                S::store(to.add(l * stride), if lanes == LANES { S::load(row) } else { S::load_tail(row, lanes) });
-                l += 1;
-            }
-            return;
-        }
         while rb == 1 && l + LANES <= k {
             let mut square = [S::splat(0.0); LANES];
             for (j, row) in square.iter_mut().enumerate().take(lanes) {
@@ -74,22 +112,42 @@ pub(crate) unsafe fn rows<S: Simd>(rows: usize, k: usize, a: *const f32, ra: isi
     }
 }
 
-/// Element (i, l) of `rows` rows goes to `l * stride + i`; `rows` is at most sixteen.
+/// Distance of panels of `height` rows and `k` columns: whole vectors are written, the last beyond its panel.
+pub(crate) const fn distance(k: usize, height: usize) -> usize {
+    k * height + LANES
+}
+
+/// `count` rows as panels of `height`, [`distance`] apart: element (i, l) goes to `l * height + i % height` of panel `i / height`; `height` is
+/// at most sixteen.
 ///
 /// # Safety
 /// As [`columns`].
 #[inline(always)]
-pub(crate) unsafe fn turned_rows<S: Simd>(rows: usize, k: usize, a: *const f32, [ra, ca]: [isize; 2], dst: *mut f32, stride: usize) {
+pub(crate) unsafe fn turned_rows<S: Simd>(count: usize, k: usize, height: usize, a: *const f32, [ra, ca]: [isize; 2], dst: *mut f32) {
     unsafe {
         for l in 0..k {
-            let (from, to) = (a.offset(l as isize * ca), dst.add(l * stride));
-            if ra == 1 {
-                S::store_tail(to, rows, S::load_tail(from, rows));
+            point::<S>(count, k, height, a.offset(l as isize * ca), ra, dst.add(l * height));
+        }
+    }
+}
+
+/// Column l of [`turned_rows`].
+#[inline(always)]
+unsafe fn point<S: Simd>(count: usize, k: usize, height: usize, from: *const f32, ra: isize, to: *mut f32) {
+    unsafe {
+        let (mut i, mut to) = (0, to);
+        while i < count {
+            if ra == 1 && i + LANES <= count {
+                S::store(to, S::load(from.add(i)));
+            } else if ra == 1 {
+                S::store(to, S::load_tail(from.add(i), count - i));
             } else {
-                for i in 0..rows {
-                    *to.add(i) = *from.offset(i as isize * ra);
+                for r in 0..(count - i).min(height) {
+                    *to.add(r) = *from.offset((i + r) as isize * ra);
                 }
             }
+            i += height;
+            to = to.wrapping_add(distance(k, height));
         }
     }
 }
@@ -110,17 +168,17 @@ pub(crate) unsafe fn gathered_columns<S: Simd>(
 ) {
     unsafe {
         for l in 0..k {
-            let row = b.offset(*at.add(l));
+            let from = b.offset(*at.add(l));
+            if cb == 1 {
+                row::<S>(k, n, width, from, dst.add(l * width));
+                continue;
+            }
             let mut j = 0;
             while j < n {
                 let lanes = (n - j).min(LANES);
                 let to = dst.add((j / width * k + l) * width + j % width);
-                if cb == 1 {
-                    S::store(to, if lanes == LANES { S::load(row.add(j)) } else { S::load_tail(row.add(j), lanes) });
-                } else {
-                    for i in 0..LANES {
-                        *to.add(i) = if i < lanes { *row.offset((j + i) as isize * cb) } else { 0.0 };
-                    }
+                for i in 0..LANES {
+                    *to.add(i) = if i < lanes { *from.offset((j + i) as isize * cb) } else { 0.0 };
                 }
                 j += LANES;
             }
@@ -156,22 +214,15 @@ pub(crate) unsafe fn gathered_rows<S: Simd>(
     }
 }
 
-/// Element (i, l) of `count` rows of points goes to `l * stride + i`: point l starts `at[l]` from `a`, rows are `ra` apart in it.
+/// As [`turned_rows`] where point l starts `at[l]` from `a`, and rows are `ra` apart in it.
 ///
 /// # Safety
-/// As [`columns`]; `count` is less than sixteen.
+/// As [`columns`].
 #[inline(always)]
-pub(crate) unsafe fn points<S: Simd>(count: usize, k: usize, a: *const f32, at: *const isize, ra: isize, dst: *mut f32, stride: usize) {
+pub(crate) unsafe fn points<S: Simd>(count: usize, k: usize, height: usize, a: *const f32, at: *const isize, ra: isize, dst: *mut f32) {
     unsafe {
         for l in 0..k {
-            let (from, to) = (a.offset(*at.add(l)), dst.add(l * stride));
-            if ra == 1 {
-                S::store_tail(to, count, S::load_tail(from, count));
-            } else {
-                for i in 0..count {
-                    *to.add(i) = *from.offset(i as isize * ra);
-                }
-            }
+            point::<S>(count, k, height, a.offset(*at.add(l)), ra, dst.add(l * height));
         }
     }
 }

@@ -11,6 +11,17 @@ pub(crate) mod portable;
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
+/// The same pointer, of which the compiler knows nothing.
+#[inline(always)]
+fn apart(mut p: *const f32) -> *const f32 {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // Safety: no instruction.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) p, options(pure, readonly, nostack, preserves_flags));
+    }
+    p
+}
+
 /// One instruction set. Pointers need no alignment; a `tail` takes the number of lanes in use, below [`LANES`].
 #[allow(clippy::missing_safety_doc, reason = "the module's text states the one condition: the CPU has the feature")]
 pub(crate) trait Simd: Copy + 'static {
@@ -24,6 +35,12 @@ pub(crate) trait Simd: Copy + 'static {
     const REGISTERS: usize;
 
     unsafe fn splat(x: f32) -> Self::F;
+    /// The element at `p` in every lane. Where a kernel takes several neighbours so, the compiler would rather load them as one vector and
+    /// take that apart, with more work than a load each; it does not see that these are neighbours.
+    #[inline(always)]
+    unsafe fn splat_at(p: *const f32) -> Self::F {
+        unsafe { Self::splat(*apart(p)) }
+    }
     unsafe fn load(p: *const f32) -> Self::F;
     unsafe fn store(p: *mut f32, v: Self::F);
     /// Lanes not in use are zero.
