@@ -448,4 +448,21 @@ impl Work {
             _ => None,
         }
     }
+
+    /// Sizes of a product of matrices in a few words, `products x rows x inner x columns`; the inner dim as `sums * size` where it is not one
+    /// run of memory.
+    pub fn product_sizes(&self) -> Option<String> {
+        let times = |loops: &[GemmLoop]| loops.iter().map(|l| l.size).product::<u64>();
+        let inner = |sums: u64, k: u64| if sums == 1 { k.to_string() } else { format!("{sums}*{k}") };
+        match self {
+            Work::Gemm(g) => {
+                let inner = inner(times(&g.sums), g.k);
+                Some(match times(&g.batch) {
+                    1 => format!("{}x{inner}x{}", g.m, g.n),
+                    many => format!("{many}x{}x{inner}x{}", g.m, g.n),
+                })
+            }
+            _ => None,
+        }
+    }
 }

@@ -60,7 +60,7 @@ impl Trace {
         let first = entries.len();
         entries.extend(plan.kernels.iter().enumerate().map(|(i, k)| Timing {
             kernel: first + i,
-            title: k.title.clone(),
+            title: k.work.product_sizes().map_or_else(|| k.title.clone(), |sizes| format!("{} {sizes}", k.title)),
             path: k.origin.path.to_string(),
             line: k.origin.line,
             flops: k.work.product_flops(),

@@ -193,6 +193,11 @@ impl Tiles {
         columns: usize,
     ) {
         unsafe {
+            if self.beta != 0.0 && self.column == 1 {
+                for r in 0..MR {
+                    pack::fetch_soon(c.offset(*at.add(r)), NV * LANES);
+                }
+            }
             let mut acc = [[S::splat(0.0); NV]; MR];
             let (mut a, mut b) = (a, b);
             for _ in 0..self.k {

@@ -98,6 +98,11 @@ unsafe fn gathered_blocks<S: Simd, const MR: usize, const NV: usize>(
                 let mut i = 0;
                 while i < p.m {
                     let rows = (p.m - i).min(MR);
+                    for row in i + MR..(i + 2 * MR).min(p.m) {
+                        if p.a == 1 {
+                            pack::fetch(a.wrapping_offset(*a_rows.add(row) + l as isize), k);
+                        }
+                    }
                     pack::gathered_rows::<S>(rows, k, a.offset(l as isize * p.a), a_rows.add(i), p.a, packed_a, ROW);
                     let tiles = Tiles { rows, columns, k, alpha: 1.0, beta, c, at: c_rows.add(i), column: p.c };
                     tiles.run::<S, MR, NV, ROW, 1>(packed_a, packed_b);

@@ -7,14 +7,26 @@ pub(super) fn share(rows: usize, step: usize, steps: usize) -> std::ops::Range<u
     rows * step / steps..rows * (step + 1) / steps
 }
 
-/// Asks for `n` contiguous elements, which will be packed soon, while products of others run. Any address will do.
+/// Asks for `n` contiguous elements, which will be packed while others are multiplied. Any address will do.
 #[inline(always)]
 pub(super) fn fetch(from: *const f32, n: usize) {
+    lines::<false>(from, n);
+}
+
+/// As [`fetch`] for what is read next.
+#[inline(always)]
+pub(super) fn fetch_soon(from: *const f32, n: usize) {
+    lines::<true>(from, n);
+}
+
+#[inline(always)]
+fn lines<const SOON: bool>(from: *const f32, n: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..n.next_multiple_of(LANES)).step_by(LANES) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        let at = from.wrapping_add(line).cast();
         // Safety: a prefetch reads nothing that the program sees, and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
+        unsafe { if SOON { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (from, n);
