@@ -1,7 +1,8 @@
-//! Kills training and holds what resumes against the unbroken run:
+//! Kills training, fills its disk, takes its rights away, and holds what resumes against the unbroken run:
 //! `cargo run --release -p ogive-tests --example kills -- --ogive target/release/ogive --kills 34`, for each of three specs.
 
 use ogive_tests::kills::{SPECS, check};
+use ogive_tests::walls::{self, Wall};
 use std::path::PathBuf;
 
 #[allow(clippy::print_stdout, reason = "a command")]
@@ -22,6 +23,20 @@ fn main() {
             Err(why) => {
                 failed = true;
                 println!("{why}");
+            }
+        }
+    }
+    for wall in [Wall::ReadOnly, Wall::Full] {
+        for &spec in SPECS {
+            match walls::check(&ogive, spec, wall, 2) {
+                Ok(said) => {
+                    let first = said.lines().map(str::trim).find(|l| l.contains("cannot")).unwrap_or_default();
+                    println!("{}, {wall:?}: resumed bit by bit after: {first}", spec.0);
+                }
+                Err(why) => {
+                    failed = true;
+                    println!("{}, {wall:?}: {why}", spec.0);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Damaged specs and files: `cargo run --release -p ogive-tests --example mutants -- --stride 10 --files 10000`.
+//! Damaged specs and files: `cargo run --release -p ogive-tests --example mutants -- --stride 10 --files 10000 --folders 2000`.
 
-use ogive_tests::hostile::{Survey, files, text};
+use ogive_tests::hostile::{Survey, files, folders, text};
 
 #[allow(clippy::print_stdout, reason = "a command")]
 fn main() {
@@ -16,10 +16,13 @@ fn main() {
     let mut tensors = Survey::default();
     files::survey(&mut tensors, number("--seed", 1) as u64, number("--files", 10_000) as u64);
     println!("tensor files: {}", tensors.report());
+    let mut runs = Survey::default();
+    folders::survey(&mut runs, number("--seed", 1) as u64, number("--folders", 2_000) as u64);
+    println!("runs and data: {}", runs.report());
     if let Some(peak) = ogive_runtime::memory::peak() {
         println!("peak of resident memory: {} MiB", peak >> 20);
     }
-    if !(specs.panics.is_empty() && tensors.panics.is_empty()) {
+    if !(specs.panics.is_empty() && tensors.panics.is_empty() && runs.panics.is_empty()) {
         std::process::exit(1);
     }
 }

@@ -104,7 +104,7 @@ fn metrics(run: &Path) -> Result<String, String> {
 }
 
 /// The last checkpoint of a run: its name and its tensor files.
-fn last(run: &Path) -> Result<(String, Vec<Vec<u8>>), String> {
+pub(crate) fn last(run: &Path) -> Result<(String, Vec<Vec<u8>>), String> {
     let entries = fs::read_dir(run.join("checkpoints")).map_err(|e| e.to_string())?;
     let mut steps: Vec<(u64, PathBuf)> =
         entries.flatten().filter_map(|e| Some((e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?, e.path()))).collect();
@@ -207,7 +207,7 @@ pub fn check(ogive: &Path, spec: (&str, &str), kills: usize, seed: u64) -> Resul
 }
 
 /// Whether two runs ended the same.
-fn same(name: &str, whole: &Path, broken: &Path) -> Result<(), String> {
+pub(crate) fn same(name: &str, whole: &Path, broken: &Path) -> Result<(), String> {
     let ((step, files), (again, others)) = (last(whole)?, last(broken)?);
     if step != again {
         return Err(format!("{name}: one ends at {step}, the other at {again}"));

@@ -5,4 +5,7 @@ pub mod check;
 pub mod generate;
 pub mod hostile;
 pub mod kills;
+pub mod mistakes;
 pub mod spec;
+#[cfg(unix)]
+pub mod walls;

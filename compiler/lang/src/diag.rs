@@ -29,7 +29,7 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// Lower-case start, no full stop, names in back-quotes, both facts.
     pub message: String,
-    /// One primary and at most two more.
+    /// One primary and at most four more.
     pub labels: Vec<Label>,
     /// An edit that can be pasted.
     pub help: Option<String>,
@@ -47,10 +47,10 @@ impl Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Self::error(code, message, at, label) }
     }
 
-    /// Adds a label; the fourth and later are dropped.
+    /// Adds a label; the sixth and later are dropped.
     #[must_use]
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
-        if self.labels.len() < 3 {
+        if self.labels.len() < 5 {
             self.labels.push(Label { span, text: text.into() });
         }
         self

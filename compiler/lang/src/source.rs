@@ -18,6 +18,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// Whether the other lies within.
+    pub fn covers(self, other: Span) -> bool {
+        self.file == other.file && self.start <= other.start && other.end <= self.end
+    }
+
     /// The smallest span over both, in the file of the first.
     #[must_use]
     pub fn to(self, other: Span) -> Span {

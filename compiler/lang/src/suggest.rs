@@ -2,20 +2,22 @@
 
 /// The candidate nearest to `name`, where at most a third of the longer name differs.
 ///
-/// Swapped neighbours count as one difference, case does not count. The first of equally near ones wins, so the answer depends on
-/// nothing but the order of the candidates. A candidate equal to `name` is never an answer.
+/// Swapped neighbours count as one difference, case does not count. Of equally near ones that wins which starts like `name` for longer, then
+/// the first, so the answer depends on nothing but the order of the candidates. A candidate equal to `name` is never an answer.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.is_empty() || name.len() > 80 {
         return None;
     }
     let lower = name.to_lowercase();
-    let mut best: Option<(usize, &str)> = None;
+    let mut best: Option<((usize, std::cmp::Reverse<usize>), &str)> = None;
     for candidate in candidates.into_iter().filter(|c| *c != name && !c.is_empty() && c.len() <= 80) {
-        let distance = strsim::osa_distance(&lower, &candidate.to_lowercase());
+        let other = candidate.to_lowercase();
+        let distance = strsim::osa_distance(&lower, &other);
+        let alike = std::cmp::Reverse(lower.chars().zip(other.chars()).take_while(|(a, b)| a == b).count());
         let allowed = (name.chars().count().max(candidate.chars().count()) / 3).max(1);
         let whole = name.chars().count().min(candidate.chars().count());
-        if distance <= allowed && distance < whole && best.is_none_or(|(d, _)| distance < d) {
-            best = Some((distance, candidate));
+        if distance <= allowed && distance < whole && best.is_none_or(|(d, _)| (distance, alike) < d) {
+            best = Some(((distance, alike), candidate));
         }
     }
     best.map(|(_, candidate)| candidate)
@@ -50,6 +52,7 @@ mod tests {
         assert_eq!(nearest("modle", ["model", "mode_size"]), Some("model"));
         assert_eq!(nearest("layer_nrom", ["rms_norm", "layer_norm"]), Some("layer_norm"));
         assert_eq!(nearest("wq", ["Wk", "Wq"]), Some("Wq"));
+        assert_eq!(nearest("rop", ["drop", "rope"]), Some("rope"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn sound(folder: &Path) -> Vec<u8> {
 }
 
 /// Numbers that headers lie with.
-const LIES: &[&str] = &[
+pub(super) const LIES: &[&str] = &[
     "0",
     "1",
     "2",

@@ -1,6 +1,7 @@
 //! Damaged texts and files: whatever is wrong with them, reading them ends in an error and not in a panic.
 
 pub mod files;
+pub mod folders;
 pub mod text;
 
 use ogive_jit::processor_time;

@@ -83,8 +83,8 @@ pub fn changes(text: &str, seed: u64) -> Vec<Change> {
     all
 }
 
-/// Files beside a spec.
-struct Beside;
+/// Reads files beside a spec.
+pub struct Beside;
 
 impl Loader for Beside {
     fn load(&self, from: &str, path: &str) -> Result<(String, String), String> {

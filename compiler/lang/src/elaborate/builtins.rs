@@ -129,6 +129,10 @@ impl<'a> Eval<'_, 'a> {
                     Some(known) => given.labels.push((known, &arg.value)),
                     None => {
                         fine = false;
+                        // What is meant is not missing.
+                        if let Some(near) = crate::suggest::nearest(&label.name, form.labels.iter().copied()) {
+                            given.labels.extend(form.labels.iter().filter(|l| **l == near).map(|l| (*l, &arg.value)));
+                        }
                         let message = format!("`{}` has no label `{}`", form.name, label.name);
                         let mut error = Diagnostic::error(codes::call::UNKNOWN_LABEL, message, label.span, "not known");
                         let help = crate::suggest::help(&label.name, "labels", form.labels.iter().copied());

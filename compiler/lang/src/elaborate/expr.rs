@@ -343,11 +343,17 @@ impl<'a> Eval<'_, 'a> {
         let text = self.source(at);
         let message = format!("`{what}` goes over `{}`, which `{text}` does not have: it has {has}", dim.name);
         let error = Diagnostic::error(codes::shape::OVER_MISSING, message, dim.span, "not in an operand").label(at, format!("has {has}"));
+        let error = match self.named(&text) {
+            Some((_, place)) => error.label(place, format!("`{text}` comes from here")),
+            None => error,
+        };
         let axis = self.body.dims.get(&dim.name).copied();
         let size = axis.and_then(|a| self.cx.size(a));
         let equal: Vec<String> =
             shape.iter().filter(|&a| size.is_some() && self.cx.size(a) == size).map(|a| self.dim_name(a).to_string()).collect();
+        let meant = axis.is_none().then(|| shape.iter().map(|a| self.dim_name(a).to_string()).collect::<Vec<_>>()).unwrap_or_default();
         let help = match equal.first() {
+            _ if let Some(near) = crate::suggest::nearest(&dim.name, meant.iter().map(String::as_str)) => format!("did you mean `{near}`?"),
             Some(other) => format!("rename it first: `{}[{other} as {}]`", wrap(&text), dim.name),
             None if shape.is_scalar() => "leave out the reduction: this has no dims".to_string(),
             None => {
@@ -360,6 +366,34 @@ impl<'a> Eval<'_, 'a> {
             }
         };
         self.cx.report(error.help(help));
+    }
+
+    /// The tensor that a name of this body stands for, where it has one by now, and the place that gives it.
+    fn named(&self, name: &str) -> Option<(NodeId, Span)> {
+        let (entry, place) = self.body.table.entries.get(name).copied()?;
+        let value = match entry {
+            Entry::Port(_) => self.body.ports.get(name)?,
+            Entry::Param(i) => self.body.params.get(&i)?,
+            Entry::Equation(i, part) => match self.body.values.get(&i)? {
+                Val::Tuple(parts) => parts.get(part)?,
+                other => other,
+            },
+            _ => return None,
+        };
+        match value {
+            Val::Tensor(node) => Some((*node, place)),
+            _ => None,
+        }
+    }
+
+    /// Of the names in the text at `at`, the first whose tensor has one of `dims`: its name, that dim, and the place that gives it.
+    pub(crate) fn origin(&self, at: Span, dims: &Shape) -> Option<(String, String, Span)> {
+        let text = self.cx.items.sources().slice(at);
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).find_map(|word| {
+            let (node, place) = self.named(word)?;
+            let dim = self.body.ty(node).shape.intersection(dims).axes().first().copied()?;
+            (!at.covers(place)).then(|| (word.to_owned(), self.dim_name(dim).to_string(), place))
+        })
     }
 
     /// Whether no dim is named twice; reported where one is.

@@ -176,7 +176,13 @@ impl<'a> Eval<'_, 'a> {
             )
         };
         let error = Diagnostic::error(codes::shape::NOT_SUBSET, message, span, format!("`{symbol}` of unlike dims"));
-        self.cx.report(error.label(at_x, format!("has {left}")).label(at_y, format!("has {right}")).help(help));
+        let mut error = error.label(at_x, format!("has {left}")).label(at_y, format!("has {right}")).help(help);
+        for (at, only) in [(at_y, &only_b), (at_x, &only_a)] {
+            if let Some((name, dim, place)) = self.origin(at, only) {
+                error = error.label(place, format!("`{name}` brings `{dim}`"));
+            }
+        }
+        self.cx.report(error);
         false
     }
 

@@ -60,9 +60,29 @@ impl Reader<'_> {
             }
             None => "expected after this",
         };
+        if let Some((token, near)) = self.misspelt(context, next) {
+            let place = self.at(token.start as usize, token.end as usize);
+            return Diagnostic::error(code::UNEXPECTED, message, place, "not known").help(format!("did you mean `{near}`?"));
+        }
         let mut diagnostic = Diagnostic::error(code::UNEXPECTED, message, place, label);
         diagnostic.help = Some(self.hint(context, next, positives));
         diagnostic
+    }
+
+    /// The word before what was not expected, where it should be one of the language.
+    fn misspelt<'c>(&self, context: &Context<'c>, next: usize) -> Option<(Token, &'c str)> {
+        let before = *context.tokens.get(next.checked_sub(1)?)?;
+        let word = before.text(self.text);
+        if before.kind != Kind::Word || tokens::RESERVED.contains(&word) {
+            return None;
+        }
+        let at_start = next == 1 && !context.starts.contains(&word);
+        let operand = context
+            .tokens
+            .get(next)
+            .is_some_and(|found| matches!(found.kind, Kind::Word | Kind::Number) && !tokens::RESERVED.contains(&found.text(self.text)));
+        let near = suggest::nearest(word, context.starts.iter().copied().filter(|_| at_start));
+        near.or_else(|| suggest::nearest(word, ["stack", "share", "scan", "prev"]).filter(|_| operand)).map(|near| (before, near))
     }
 
     /// The innermost bracket that is open before a token.
@@ -84,9 +104,6 @@ impl Reader<'_> {
         let (before, found) = (next.checked_sub(1).map_or("", word), word(next));
         let first = word(0);
         let unknown_start = context.tokens.first().is_some_and(|t| t.kind == Kind::Word) && !context.starts.contains(&first) && next == 1;
-        if unknown_start && let Some(near) = suggest::nearest(first, context.starts.iter().copied()) {
-            return format!("did you mean `{near}`?");
-        }
         if unknown_start && matches!(first, "let" | "var" | "def" | "return" | "set" | "val") {
             return format!("leave `{first}` out: a statement is `name = expression`");
         }

@@ -207,7 +207,8 @@ fn split_statements<'t>(reader: &Reader<'_>, body: &'t [Token]) -> Vec<&'t [Toke
         }
         let token = body[i];
         let after_sign = body[i - 1].kind == Kind::Sign;
-        let named = token.kind == Kind::Word && word(i + 1) == "=" && !RESERVED.contains(&word(i));
+        let declared = STATEMENTS.contains(&word(i - 1)) && !token.first;
+        let named = token.kind == Kind::Word && word(i + 1) == "=" && !RESERVED.contains(&word(i)) && !declared;
         let keyword = STATEMENTS.contains(&word(i)) && word(i - 1) != "=";
         let start = if depth > 0 {
             token.first && (keyword || named)

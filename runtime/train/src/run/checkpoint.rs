@@ -3,6 +3,7 @@
 //! Everything is written into a hidden folder beside, the manifest last, and the folder is renamed once. A folder without a manifest
 //! that names its files with their true sizes is no checkpoint, so a process may be killed at any point.
 
+use super::small::{ordinary, small};
 use crate::optimizer::AVERAGES;
 use ogive_lang::codes;
 use ogive_runtime::files::{self, FileError, Reader};
@@ -20,8 +21,6 @@ pub const MODEL: &str = "model.safetensors";
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
-/// Most bytes of a file of JSON.
-const SMALL: u64 = 1 << 20;
 const HIDDEN: &str = ".writing-";
 
 /// Where a run stands, besides its tensors.
@@ -221,7 +220,7 @@ pub fn verify(path: &Path) -> Result<State, CheckpointError> {
     let damaged = |why: String| CheckpointError::Damaged { path: path.to_owned(), why };
     for (name, entry) in &manifest.files {
         let file = path.join(name);
-        let (_, sha256) = hash(&file).map_err(|why| CheckpointError::Unreadable { path: file, why })?;
+        let (_, sha256) = ordinary(&file).and_then(|()| hash(&file)).map_err(|why| CheckpointError::Unreadable { path: file, why })?;
         if sha256 != entry.sha256 {
             return Err(damaged(format!("the content of `{name}` is not what the manifest says")));
         }
@@ -235,17 +234,6 @@ pub fn verify(path: &Path) -> Result<State, CheckpointError> {
     } else {
         Ok(state)
     }
-}
-
-/// The content of a file that is never large.
-fn small(path: &Path) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() > SMALL {
-        return Err(std::io::Error::other(format!("it is larger than {SMALL} bytes")));
-    }
-    let mut text = Vec::new();
-    file.take(SMALL).read_to_end(&mut text)?;
-    Ok(text)
 }
 
 fn manifest(path: &Path) -> Result<Manifest, CheckpointError> {

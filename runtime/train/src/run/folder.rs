@@ -11,6 +11,7 @@
 //! ```
 
 use super::RunError;
+use super::small::small;
 use crate::data::{Dataset, PARTS, Part, Tokenizer};
 use ogive_lang::Loader;
 use ogive_runtime::files;
@@ -170,7 +171,7 @@ const LOCK: &str = "lock.json";
 /// Where there is no run, or its lock file cannot be understood.
 pub fn read_lock(path: &Path) -> Result<Lock, RunError> {
     let file = path.join(LOCK);
-    let text = fs::read(&file).map_err(|why| match why.kind() {
+    let text = small(&file).map_err(|why| match why.kind() {
         std::io::ErrorKind::NotFound => RunError::NoRun(path.to_owned()),
         _ => RunError::Read { path: file.clone(), why },
     })?;
@@ -184,7 +185,10 @@ pub fn read_lock(path: &Path) -> Result<Lock, RunError> {
 pub fn read_spec(path: &Path, lock: &Lock) -> Result<Vec<(String, String)>, RunError> {
     let read = |file: &SpecFile| {
         let copy = path.join(&file.copy);
-        fs::read_to_string(&copy).map(|text| (file.name.clone(), text)).map_err(|why| RunError::Read { path: copy, why })
+        let own = Path::new(&file.copy).components().all(|c| matches!(c, Component::Normal(_)));
+        let text = if own { small(&copy) } else { Err(std::io::Error::other("it lies outside the run folder")) };
+        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other));
+        text.map(|text| (file.name.clone(), text)).map_err(|why| RunError::Read { path: copy, why })
     };
     lock.files.iter().map(read).collect()
 }
@@ -221,7 +225,7 @@ fn tidy(path: &Path) -> PathBuf {
 /// Where it cannot be read.
 pub fn read_tokenizer(path: &Path) -> Result<Option<Tokenizer>, RunError> {
     let file = path.join("tokenizer.json");
-    match fs::read(&file) {
+    match small(&file) {
         Ok(json) => Ok(Some(Tokenizer::parse(&file.display().to_string(), json)?)),
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(why) => Err(RunError::Read { path: file, why }),

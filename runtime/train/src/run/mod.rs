@@ -9,6 +9,7 @@ mod health;
 mod metrics;
 mod observer;
 mod routing;
+mod small;
 pub mod tensorboard;
 mod trainer;
 

@@ -93,6 +93,10 @@ impl<'a> Reader<'_, 'a> {
                 let mut error = Diagnostic::error(codes::experiment::UNKNOWN_OPTION, message, span, "not known");
                 error.help = crate::suggest::help(&name, "options", labels.iter().copied());
                 self.report(error);
+                // What is meant is not missing.
+                if let Some(near) = crate::suggest::nearest(&name, labels.iter().copied()) {
+                    out.entry(near.to_string()).or_insert(&arg.value);
+                }
             } else if let Some(before) = out.insert(name.clone(), &arg.value) {
                 let message = format!("`{name}` of `{what}` is given twice");
                 let error = Diagnostic::error(codes::experiment::REPEATED_SETTING, message, span, "given again");

@@ -16,6 +16,17 @@ fn split(name: &str) -> Option<Split> {
 }
 
 impl<'a> Reader<'_, 'a> {
+    /// What is to be evaluated on is no part of the data.
+    fn no_split(&mut self, at: Span) {
+        let text = self.eval().source(at);
+        let message = format!("`evaluate` is `training`, `validation`, `test` or, of generated data, `longer`; this is `{text}`");
+        let help = match crate::suggest::nearest(&text, ["training", "validation", "test", "longer"]) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "write `evaluate validation`, and several with commas: `evaluate validation, longer`".to_string(),
+        };
+        self.report(Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, "does not fit").help(help));
+    }
+
     /// `budget steps: 2000, batch: 16, seed: 1`.
     pub(crate) fn budget(&mut self, setting: &'a Setting) -> Option<Budget> {
         let options = self.options("budget", &setting.args, &[], &["steps", "batch", "seed", "minutes"]);
@@ -62,12 +73,7 @@ impl<'a> Reader<'_, 'a> {
                             }
                             _ => {
                                 fine = false;
-                                self.misfit(
-                                    "evaluate",
-                                    "`training`, `validation`, `test` or, of generated data, `longer`",
-                                    "validation",
-                                    arg.value.span,
-                                );
+                                self.no_split(arg.value.span);
                             }
                         }
                     }

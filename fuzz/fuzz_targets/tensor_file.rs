@@ -1,0 +1,14 @@
+//! Any bytes are read as a tensor file; what can be read is no larger than the file.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ogive_runtime::files;
+
+fuzz_target!(|bytes: &[u8]| {
+    let path = std::env::temp_dir().join(format!("ogive-fuzz-{}.safetensors", std::process::id()));
+    std::fs::write(&path, bytes).expect("a file");
+    if let Ok(tensors) = files::read(&path) {
+        let read: usize = tensors.values().map(|t| t.len() * t.dtype().bytes()).sum();
+        assert!(read <= 4 * bytes.len(), "{read} bytes from a file of {}", bytes.len());
+    }
+});
