@@ -60,12 +60,15 @@ fn only_the_command_line_prints() {
     });
 }
 
+/// Where `unsafe` may stand, besides the CPU back end.
+const UNSAFE: &[&str] = &["runtime/train/src/data/blob.rs"];
+
 #[test]
-fn every_crate_with_unsafe_code_says_why() {
+fn unsafe_code_stands_in_its_places() {
     each(|path, text| {
         let code = text.lines().any(|l| l.split("//").next().unwrap_or("").contains("unsafe {"));
         if code && path.contains("/src/") {
-            assert!(path.starts_with("runtime/jit/") || text.contains("unsafe_code"), "{path} has unsafe code without a reason");
+            assert!(path.starts_with("runtime/jit/") || UNSAFE.contains(&path), "{path} has unsafe code");
         }
     });
 }

@@ -351,7 +351,7 @@ impl<'a> Eval<'_, 'a> {
         let size = axis.and_then(|a| self.cx.size(a));
         let equal: Vec<String> =
             shape.iter().filter(|&a| size.is_some() && self.cx.size(a) == size).map(|a| self.dim_name(a).to_string()).collect();
-        let meant = axis.is_none().then(|| shape.iter().map(|a| self.dim_name(a).to_string()).collect::<Vec<_>>()).unwrap_or_default();
+        let meant: Vec<String> = if axis.is_none() { shape.iter().map(|a| self.dim_name(a).to_string()).collect() } else { Vec::new() };
         let help = match equal.first() {
             _ if let Some(near) = crate::suggest::nearest(&dim.name, meant.iter().map(String::as_str)) => format!("did you mean `{near}`?"),
             Some(other) => format!("rename it first: `{}[{other} as {}]`", wrap(&text), dim.name),

@@ -165,7 +165,8 @@ impl<'a> Eval<'_, 'a> {
         let one = |s: &Shape| s.axes().first().map(|&x| self.dim_name(x).to_string()).unwrap_or_default();
         let (p, q) = (one(&only_a), one(&only_b));
         let text = self.source(at_y);
-        let help = if only_a.rank() == 1 && only_b.rank() == 1 && self.cx.size(only_a.axes()[0]) == self.cx.size(only_b.axes()[0]) {
+        let sizes = [&only_a, &only_b].map(|only| if only.rank() == 1 { self.cx.size(only.axes()[0]) } else { None });
+        let help = if sizes[0].is_some() && sizes[0] == sizes[1] {
             format!(
                 "`{symbol}` aligns dims by name and never makes a larger tensor: rename with `{}[{q} as {p}]`, or reduce with `sum(..., over: {q})`",
                 wrap(&text)
