@@ -8,13 +8,13 @@ use ogive_tests::hostile::text::specs;
 use std::path::Path;
 use std::process::Command;
 
-const TEXT: &str = "model tiny[seq, vocab, model = 2](tokens: [seq] in vocab) -> logits: [seq, vocab] {
+const TEXT: &str = "model least[seq, vocab, model = 2](tokens: [seq] in vocab) -> logits: [seq, vocab] {
   param embed: [vocab, model] ~ normal(0.1)
   param out:   [model, vocab] ~ zeros
   logits = embed[tokens] @model out
 }
 experiment tiny {
-  model      tiny
+  model      least
   data       text(webster, tokenizer: bytes, context: 2, split: [0.98, 0.01, 0.01])
   loss       cross_entropy(logits, next(tokens), over: vocab)
   optimizer  sgd(lr: 0.1)
@@ -22,13 +22,13 @@ experiment tiny {
 }
 ";
 
-const STRINGS: &str = "model tiny[seq, vocab, class, model = 2](symbols: [seq] in vocab) -> logits: [seq, class] {
+const STRINGS: &str = "model least[seq, vocab, class, model = 2](symbols: [seq] in vocab) -> logits: [seq, class] {
   param embed: [vocab, model] ~ normal(0.1)
   param out:   [model, class] ~ zeros
   logits = embed[symbols] @model out
 }
 experiment tiny {
-  model      tiny
+  model      least
   data       generated(parity, length: [2, 3], longer: [4, 5], far: [6, 7], examples: 10, held_out: 5)
   loss       sum(where(counted, cross_entropy(logits, target, over: class), 0), over: seq) / seq
   optimizer  sgd(lr: 0.1)
@@ -78,8 +78,8 @@ fn main() {
                     let measured = peak - if strings { strings_base } else { text_base };
                     let off = (measured - plan) / plan;
                     println!("{:9.1} {:9.1} {:+6.1} %  {label}", mib(plan), mib(measured), 100.0 * off);
-                    // What a compiled program takes beside its tensors is some MiB whatever their size.
-                    if mib((measured - plan).abs()) > 4.0 && f64::abs(off) > worst.0 {
+                    // Beside its tensors a program takes some MiB whatever their size: its code, and data of its own.
+                    if mib(plan) >= 32.0 && f64::abs(off) > worst.0 {
                         worst = (off.abs(), label);
                     }
                 }
@@ -90,7 +90,7 @@ fn main() {
             }
         }
     }
-    println!("largest difference of more than 4 MiB: {:.1} % {}", 100.0 * worst.0, worst.1);
+    println!("largest difference of a plan of at least 32 MiB: {:.1} % {}", 100.0 * worst.0, worst.1);
     if worst.0 > 0.1 || failed > 0 {
         std::process::exit(1);
     }
