@@ -61,9 +61,9 @@ impl<'a> Eval<'_, 'a> {
                 self.param(i);
             }
         }
-        let fine = self.finish(block, given);
+        // Before the body gives its nodes away.
         self.unused_sums();
-        fine
+        self.finish(block, given)
     }
 
     /// Binds dims and constants; false where one has no value.
