@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ogive_graph::autodiff::reverse;
 use ogive_graph::parallel::{Way, parallel};
 use ogive_graph::transition::{self, Class};
-use ogive_graph::{DType, Graph, Node, Op, Output, Port, Value, pipeline, text};
+use ogive_graph::{DType, Graph, Op, pipeline, text};
 use ogive_jit::Cpu;
 use ogive_lang::syntax::{BlockKind, Item};
 use ogive_lang::{NoImports, Settings, Spec, elaborate, lower};
 use ogive_runtime::{Backend, Bindings, Data, Dim, Draw, Interpreter, Options, Store, Tensor};
+use ogive_tests::check::with_gradients;
 use ogive_tests::spec::{files, root};
 
 /// For each cell: a block that scans it, and what is said of its states.
@@ -140,29 +140,6 @@ fn a_reset_is_a_factor_and_a_dense_matrix_is_dense() {
         h = (prev h @unit R)[after as unit] + x\n}";
     let graph = scanned(dense, "dense", "x: [t, unit] -> y: [t, unit] = x");
     assert_eq!(transition::scans(&graph)[0].2[0].class, Class::Dense(vec![0]));
-}
-
-/// The graph with gradients of all ports, given cotangents of all outputs.
-fn with_gradients(graph: &Graph) -> Graph {
-    let mut graph = graph.clone();
-    let mut seeds = Vec::new();
-    for output in graph.outputs.clone() {
-        let ty = graph.region.ty(output.value).clone();
-        let port = Port { name: format!("cotangent.{}", output.port.name), order: output.port.order };
-        let seed = graph.region.push(Node { op: Op::Input(port), inputs: Default::default(), ty, origin: Default::default() });
-        seeds.push((output.value, seed));
-    }
-    let is_port = |i: &usize| matches!(&graph.region.nodes[*i].op, Op::Input(p) | Op::Param(p) if !p.name.starts_with("cotangent."));
-    let wrt: Vec<Value> = (0..graph.region.nodes.len()).filter(is_port).map(|i| Value(i as u32)).collect();
-    let found = reverse::vjp(&graph, &seeds, &wrt).unwrap_or_else(|e| panic!("{e}"));
-    let mut graph = found.graph;
-    for (&of, cotangent) in wrt.iter().zip(found.cotangents) {
-        if let (Op::Input(port) | Op::Param(port), Some(value)) = (graph.region.node(of).op.clone(), cotangent) {
-            let port = Port { name: format!("grad.{}", port.name), order: port.order };
-            graph.outputs.push(Output { port, value, update: false });
-        }
-    }
-    graph
 }
 
 /// All outputs, with small numbers for all ports.

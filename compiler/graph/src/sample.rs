@@ -16,7 +16,7 @@ pub fn graph(seed: u64, size: usize) -> Graph {
     }
     let mut draw = Draw { state: seed };
     let mut region = Region::default();
-    let mut maker = Maker { draw: &mut draw, ports: 0, systems: seed % 8 == 7 };
+    let mut maker = Maker { draw: &mut draw, ports: 0 };
     {
         let mut b = Builder::over(&mut g.axes, std::mem::take(&mut region));
         for dtype in [DType::F32, DType::F32, DType::I32, DType::Bool] {
@@ -77,8 +77,6 @@ impl Draw {
 struct Maker<'d> {
     draw: &'d mut Draw,
     ports: usize,
-    /// Whether triangular systems are drawn.
-    systems: bool,
 }
 
 impl Maker<'_> {
@@ -139,7 +137,7 @@ impl Maker<'_> {
         let float = |t: &Ty| t.dtype == DType::F32;
         let wide = |t: &Ty| t.dtype == DType::F32 && !t.shape.is_scalar();
         let int = |t: &Ty| t.dtype == DType::I32;
-        match self.draw.below(if self.systems { 28 } else { 26 }) {
+        match self.draw.below(28) {
             0 => {
                 let dtype = [DType::F32, DType::I32, DType::Bool, DType::F64][self.draw.below(4)];
                 let scalar = match dtype {

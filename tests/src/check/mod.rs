@@ -1,9 +1,11 @@
 //! Checks that run over cases and say in words what is wrong.
 
 mod compare;
+mod cotangents;
 mod differences;
 
 pub use compare::{apart, tolerance, values};
+pub use cotangents::with_gradients;
 pub use differences::{forward, gradient, reverse};
 
 use crate::cases::Made;

@@ -6,7 +6,7 @@
 
 use super::forward::mask;
 use super::tile::{aligned, pack, pack_turned, product, take, unpack_turned};
-use super::visible::{Rows, seen_lanes, seen_sources};
+use super::visible::{seen_lanes, seen_sources};
 use super::{BLOCK, GradShape, round_up};
 use crate::primitives::math;
 use crate::primitives::simd::{LANES, Simd};
@@ -101,7 +101,8 @@ pub(crate) unsafe fn attend_grad<S: Simd>(
                         clear::<S>(seen * BLOCK, weights);
                         clear::<S>(seen * BLOCK, slopes);
                     }
-                    for Rows { at, rows: m, from } in seen_lanes(shape, first, start, seen, lanes) {
+                    for (group, from) in seen_lanes(shape, first, start, seen, lanes) {
+                        let (m, at) = (group.len(), group.start);
                         let to = at * BLOCK + from;
                         let (k, v) = (tile_k.add(at * wide_key), tile_v.add(at * wide_value));
                         let (q, dmix) = (turned_q.add(from), turned_dmix.add(from));
@@ -112,7 +113,8 @@ pub(crate) unsafe fn attend_grad<S: Simd>(
                         mask::<S>(shape, first, start, seen, lanes, weights, f32::NEG_INFINITY);
                     }
                     weigh::<S>(seen, lanes, weights, slopes, all_lse.add(first), all_dots.add(first));
-                    for Rows { at, rows: m, from } in seen_lanes(shape, first, start, seen, lanes) {
+                    for (group, from) in seen_lanes(shape, first, start, seen, lanes) {
+                        let (m, at) = (group.len(), group.start);
                         let (row, of) = ([BLOCK as isize, 1], at * BLOCK + from);
                         let (q, dmix) = (all_q.add((first + from) * wide_key), all_dmix.add((first + from) * wide_value));
                         let (dk, dv) = (tile_dk.add(at * wide_key), tile_dv.add(at * wide_value));
@@ -121,9 +123,9 @@ pub(crate) unsafe fn attend_grad<S: Simd>(
                         product::<S, true>(m, wide_key, queries, slopes.add(of), row, q, wide_key, dk, wide_key);
                     }
                     let turned_dq = all_turned_dq.add(first * wide_key);
-                    for Rows { at, rows: n, from: k } in seen_sources(shape, first, start, seen, lanes) {
-                        let (slopes, dq) = (slopes.add(at), turned_dq.add(at));
-                        product::<S, true>(key, n, k, tile_k, [1, wide_key as isize], slopes, BLOCK, dq, BLOCK);
+                    for (group, sources) in seen_sources(shape, first, start, seen, lanes) {
+                        let (slopes, dq) = (slopes.add(group.start), turned_dq.add(group.start));
+                        product::<S, true>(key, group.len(), sources, tile_k, [1, wide_key as isize], slopes, BLOCK, dq, BLOCK);
                     }
                 }
                 first += BLOCK;

@@ -5,7 +5,7 @@
 //! `lse = m + log l`.
 
 use super::tile::{aligned, pack, pack_turned, product, take, unpack_turned};
-use super::visible::{Rows, seen_lanes, seen_sources};
+use super::visible::{seen_lanes, seen_sources};
 use super::{AttendShape, BLOCK, round_up};
 use crate::primitives::math;
 use crate::primitives::simd::{LANES, Simd};
@@ -60,7 +60,8 @@ pub(crate) unsafe fn attend<S: Simd>(
             let sources = (visible - start).min(BLOCK);
             pack::<S>(sources, key, k.offset(start as isize * shape.k[0]), shape.k, 1.0, tile_k, wide_key);
             pack::<S>(sources, value, v.offset(start as isize * shape.v[0]), shape.v, 1.0, tile_v, wide_value);
-            for Rows { at, rows: m, from } in seen_lanes(shape, first, start, sources, lanes) {
+            for (group, from) in seen_lanes(shape, first, start, sources, lanes) {
+                let (m, at) = (group.len(), group.start);
                 let (k, q, scores) = (tile_k.add(at * wide_key), turned_q.add(from), scores.add(at * BLOCK + from));
                 product::<S, false>(m, lanes - from, key, k, [wide_key as isize, 1], q, BLOCK, scores, BLOCK);
             }
@@ -69,9 +70,9 @@ pub(crate) unsafe fn attend<S: Simd>(
             }
             softmax_step::<S>(sources, lanes, scores, most, total, factor);
             rescale::<S>(value, lanes, turned_mix, factor);
-            for Rows { at, rows: n, from: k } in seen_sources(shape, first, start, sources, lanes) {
-                let (scores, mix) = (scores.add(at), turned_mix.add(at));
-                product::<S, true>(value, n, k, tile_v, [1, wide_value as isize], scores, BLOCK, mix, BLOCK);
+            for (group, seen) in seen_sources(shape, first, start, sources, lanes) {
+                let (scores, mix) = (scores.add(group.start), turned_mix.add(group.start));
+                product::<S, true>(value, group.len(), seen, tile_v, [1, wide_value as isize], scores, BLOCK, mix, BLOCK);
             }
             start += sources;
         }

@@ -1,8 +1,7 @@
 //! Matrix products `C = beta C + alpha A B` on raw pointers with any strides.
 //!
 //! Products run in `blocked`, on packed operands, which adds up every element of C in an order that depends on k alone. The `gemm` crate, which
-//! reads C less often and chooses its own instructions, takes deep products of the widest set, thin or oddly laid out ones, and those of the
-//! portable set.
+//! chooses its own instructions, takes thin or oddly laid out ones, and those of the portable set.
 
 pub(crate) mod blocked;
 pub(crate) mod gathered;
@@ -42,9 +41,6 @@ pub(crate) type ProductFn = unsafe extern "C" fn(*const Product, *const f32, *co
 /// The type of the kernels behind small products.
 pub(crate) type SmallFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *mut f32);
 
-/// Beyond this k, the crate is the faster one with AVX-512.
-const DEEP: usize = 1 << 30;
-
 thread_local! {
     /// Packed blocks of the operands; allocated by a thread's first product.
     static SPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -76,8 +72,7 @@ impl Product {
             }
         }
         let (product, a, b) = if !self.packs() && turned.packs() { (turned, b, a) } else { (*self, a, b) };
-        let deep = set.name() == "avx512" && product.k > DEEP;
-        if deep || !product.packs() || set.name() == "portable" {
+        if !product.packs() || set.name() == "portable" {
             // Safety: the caller's.
             return unsafe { product.library(a, b, c) };
         }

@@ -1,10 +1,10 @@
 //! Scans computed for many steps at once give what they give step by step: outputs, final states and all gradients.
 
-use ogive_graph::autodiff::reverse;
 use ogive_graph::parallel::{self, Chosen, Way, parallel};
 use ogive_graph::segment::{Keep, segments};
-use ogive_graph::{Graph, Node, Op, Output, Port, Value, parse, text, verify};
+use ogive_graph::{Graph, Op, parse, text, verify};
 use ogive_runtime::{Bindings, Data, Dim, Draw, Store, Tensor, evaluate};
+use ogive_tests::check::with_gradients;
 use std::collections::BTreeMap;
 
 /// A scan as text: axes besides `t`, ports, and the loop with its projections and outputs.
@@ -116,30 +116,6 @@ fn graph(case: &Case, length: u64, backwards: bool) -> Graph {
     let text = format!("axis t = {length}\n{AXES}{}", case.text.replace("SCAN", scan));
     let graph = parse::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     verify::verify(&graph).unwrap_or_else(|e| panic!("{}: {}", case.name, e[0]));
-    graph
-}
-
-/// The graph with the gradient of every input, given cotangents of all outputs.
-fn with_gradients(graph: &Graph) -> Graph {
-    let mut graph = graph.clone();
-    let mut seeds = Vec::new();
-    for output in graph.outputs.clone() {
-        let ty = graph.region.ty(output.value).clone();
-        let port = Port { name: format!("cotangent.{}", output.port.name), order: output.port.order };
-        let seed = graph.region.push(Node { op: Op::Input(port), inputs: Default::default(), ty, origin: Default::default() });
-        seeds.push((output.value, seed));
-    }
-    let is_input = |i: &usize| matches!(&graph.region.nodes[*i].op, Op::Input(p) if !p.name.starts_with("cotangent."));
-    let wrt: Vec<Value> = (0..graph.region.nodes.len()).filter(is_input).map(|i| Value(i as u32)).collect();
-    let found = reverse::vjp(&graph, &seeds, &wrt).unwrap_or_else(|e| panic!("{e}"));
-    let mut graph = found.graph;
-    for (&of, cotangent) in wrt.iter().zip(found.cotangents) {
-        let Op::Input(port) = graph.region.node(of).op.clone() else { continue };
-        let name = format!("grad.{}", port.name);
-        // What only chooses has none.
-        let Some(value) = cotangent else { continue };
-        graph.outputs.push(Output { port: Port { name, order: port.order }, value, update: false });
-    }
     graph
 }
 
