@@ -33,14 +33,16 @@ pub(crate) fn run(args: &Report) -> Result<(), Exit> {
     for sweep in &sweeps {
         let metrics = page::metrics(sweep, &args.metric);
         let mut picture = None;
-        if let (Some(page), Some(metric)) = (&args.output, metrics.first()) {
+        if let (Some(page), Some(metric)) = (&args.output, metrics.first())
+            && let Some(drawn) = page::picture(sweep, metric)
+        {
             let stem = page.file_stem().map_or_else(|| "report".to_owned(), |s| s.to_string_lossy().into_owned());
             let name = format!("{stem}-{}.svg", sweep.experiment);
             let path = page.with_file_name(&name);
             if let Some(folder) = page.parent() {
                 std::fs::create_dir_all(folder).map_err(|why| unusable("write", folder, &why))?;
             }
-            std::fs::write(&path, page::picture(sweep, metric)).map_err(|why| unusable("write", &path, &why))?;
+            std::fs::write(&path, drawn).map_err(|why| unusable("write", &path, &why))?;
             picture = Some(name);
         }
         text.push('\n');

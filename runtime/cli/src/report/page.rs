@@ -86,11 +86,11 @@ fn ranged(values: &[f64], digits: usize) -> String {
     if text(low) == text(high) { text(mean) } else { format!("{} ({} to {})", text(mean), text(low), text(high)) }
 }
 
-/// The plot of a metric.
-pub(crate) fn picture(sweep: &Sweep, metric: &str) -> String {
+/// The plot of a metric; none where there is nothing to compare.
+pub(crate) fn picture(sweep: &Sweep, metric: &str) -> Option<String> {
     let label = |g: &Group<'_>| g.set.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", ");
     let rows: Vec<Row> = sweep.groups().iter().map(|g| Row { label: label(g), values: g.values(metric) }).collect();
-    plot::svg(&sweep.experiment, metric, &rows)
+    (rows.len() > 1).then(|| plot::svg(&sweep.experiment, metric, &rows))
 }
 
 #[cfg(test)]
