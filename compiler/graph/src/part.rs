@@ -4,6 +4,9 @@
 //!
 //! An axis is free where every carry and every collected value has it and no operation of the body works along it. It is parted where that does
 //! not turn products of matrices into products with vectors of a matrix that is read anew by each position.
+//!
+//! Where the state of one position is small, a worker takes a block of positions (heads, units) at a time, so that its kernels have work
+//! for the whole width of the processor and there are fewer of them.
 
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
@@ -11,6 +14,7 @@ use crate::graph::{Axis, Graph, Node, Region};
 use crate::op::{Loop, LoopKind, Op};
 use crate::rewrite::{self, New, Rewrite};
 use crate::shape::{Shape, Ty};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest operand, in elements, that the positions of a parted axis share in a contraction.
 const SHARED: u64 = 1 << 13;
@@ -19,12 +23,42 @@ const LEFT: u64 = 32;
 /// Largest other value that each position computes for itself though all have the same.
 const REPEATED: u64 = 1 << 10;
 
+/// Elements of the states that a worker has at a time, where single positions have fewer.
+const BLOCK: u64 = 1 << 16;
+/// Blocks that there are at least.
+const BLOCKS: u64 = 16;
+
 /// Parts every scan along its free axes.
 pub fn part(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Part)
+    rewrite::graph(graph, &mut Part { blocks: BTreeMap::new(), within: within(&graph.region) })
 }
 
-struct Part;
+struct Part {
+    /// Of axes in blocks: the axes of the blocks and of the positions in a block. One pair for all loops, so that what one loop leaves in
+    /// blocks another takes in blocks.
+    blocks: BTreeMap<(AxisId, u64), (AxisId, AxisId)>,
+    /// Positions within the blocks of loops that were parted before.
+    within: BTreeSet<AxisId>,
+}
+
+/// The inner axes of values that are split for loops over blocks.
+pub(crate) fn within(region: &Region) -> BTreeSet<AxisId> {
+    let (mut over, mut splits) = (BTreeSet::new(), Vec::new());
+    let mut stack = vec![region];
+    while let Some(region) = stack.pop() {
+        for node in &region.nodes {
+            match &node.op {
+                Op::Loop(l) => {
+                    stack.push(&l.body);
+                    over.extend((l.kind == LoopKind::Each).then_some(l.axis));
+                }
+                Op::Split { into, .. } => splits.push(into),
+                _ => {}
+            }
+        }
+    }
+    splits.into_iter().filter(|into| into.len() == 2 && over.contains(&into[0])).map(|into| into[1]).collect()
+}
 
 impl Rewrite for Part {
     fn node(&mut self, b: &mut Builder<'_>, node: Node, _old: Value) -> New {
@@ -32,12 +66,57 @@ impl Rewrite for Part {
             && l.kind == LoopKind::Scan
         {
             let free = free(b.axes, l);
-            if !free.is_empty() {
-                return New::Results(each(b, l, &node.inputs, &free));
+            if !free.is_empty() && !free.iter().any(|a| self.within.contains(a)) {
+                return New::Results(self.parted(b, l, &node.inputs, free));
             }
         }
         New::One(b.region.push(node))
     }
+}
+
+impl Part {
+    /// The loops over what is free, blocks of the first axis where positions are small.
+    fn parted(&mut self, b: &mut Builder<'_>, l: &Loop, inputs: &[Value], mut free: Vec<AxisId>) -> Vec<Value> {
+        let size = block(b.axes, l, &free);
+        if size == 1 {
+            return each(b, l, inputs, &free);
+        }
+        let axis = free[0];
+        let (blocks, within) = *self.blocks.entry((axis, size)).or_insert_with(|| {
+            let Axis { name, size: all } = b.axes[axis.index()].clone();
+            (b.axis(name.clone(), all / size), b.axis(name, size))
+        });
+        let split = |b: &mut Builder<'_>, v: Value| match &b.region.node(v).op {
+            _ if !b.shape(v).contains(axis) => v,
+            Op::Merge { from, into } if *into == axis && *from == [blocks, within] => b.region.node(v).inputs[0],
+            _ => b.add(Op::Split { axis, into: vec![blocks, within] }, &[v]),
+        };
+        let inputs: Vec<Value> = inputs.iter().map(|&v| split(b, v)).collect();
+        let mut body = without_axis(&l.body, axis);
+        for (node, old) in body.nodes.iter_mut().zip(&l.body.nodes) {
+            if old.ty.shape.contains(axis) {
+                node.ty.shape = node.ty.shape.with(within);
+            }
+            if let (Op::ScatterAdd { keep, .. }, Op::ScatterAdd { keep: old, .. }) = (&mut node.op, &old.op)
+                && old.contains(&axis)
+            {
+                keep.push(within);
+            }
+        }
+        free[0] = blocks;
+        free.sort_by_key(|a| std::cmp::Reverse(b.axes[a.index()].size));
+        let results = each(b, &Loop { body, ..l.clone() }, &inputs, &free);
+        results.into_iter().map(|v| b.add(Op::Merge { from: vec![blocks, within], into: axis }, &[v])).collect()
+    }
+}
+
+/// How many positions of the first free axis a worker takes at a time.
+fn block(axes: &[Axis], l: &Loop, free: &[AxisId]) -> u64 {
+    let size = |a: &AxisId| axes[a.index()].size;
+    let positions: u64 = free.iter().map(size).product();
+    let states: u64 = l.body.results[..l.carries].iter().map(|&r| elements(axes, &l.body.ty(r).shape)).sum();
+    let fits = |s: &u64| size(&free[0]).is_multiple_of(*s) && s * states <= BLOCK * positions && positions >= BLOCKS * s;
+    (2..=size(&free[0])).filter(fits).last().unwrap_or(1)
 }
 
 fn elements(axes: &[Axis], shape: &Shape) -> u64 {
@@ -50,8 +129,16 @@ fn free(axes: &[Axis], l: &Loop) -> Vec<AxisId> {
     let mut shapes = body.results.iter().map(|&r| body.ty(r).shape.clone());
     let Some(first) = shapes.next() else { return Vec::new() };
     let common = shapes.fold(first, |all, s| all.intersection(&s));
-    let apart = |a: AxisId| a != l.axis && axes[a.index()].size > 1 && body.nodes.iter().all(|n| is_apart(axes, body, n, a, &common));
-    let mut free: Vec<AxisId> = common.iter().filter(|&a| apart(a)).collect();
+    // What is shared is measured by what is parted with the axis, so what turns out not to be free is not counted again.
+    let mut free: Vec<AxisId> = common.iter().filter(|&a| a != l.axis && axes[a.index()].size > 1).collect();
+    loop {
+        let parted = Shape::of(free.iter().copied());
+        let count = free.len();
+        free.retain(|&a| body.nodes.iter().all(|n| is_apart(axes, body, n, a, &parted)));
+        if free.len() == count {
+            break;
+        }
+    }
     // Features that few of the inputs have are what the steps should run along, and so are the last of the others.
     let inputs = arguments(l);
     let holders = |a: AxisId| inputs.iter().filter(|s| s.contains(a)).count();
@@ -73,7 +160,7 @@ fn arguments(l: &Loop) -> Vec<Shape> {
 }
 
 /// Whether a node treats the positions of `a` one by one, at no great loss where they come one by one.
-fn is_apart(axes: &[Axis], body: &Region, node: &Node, a: AxisId, common: &Shape) -> bool {
+fn is_apart(axes: &[Axis], body: &Region, node: &Node, a: AxisId, parted: &Shape) -> bool {
     let has = |v: &Value| body.ty(*v).shape.contains(a);
     let alone = !node.ty.shape.contains(a) && !node.inputs.iter().any(has);
     let cheap = || elements(axes, &node.ty.shape) <= REPEATED;
@@ -87,7 +174,7 @@ fn is_apart(axes: &[Axis], body: &Region, node: &Node, a: AxisId, common: &Shape
         Op::ArgMax(axis) => *axis != a,
         Op::Contract(over) => {
             // What lacks the axis is read again for each of its positions (and of the other axes that are parted with it).
-            let shared = |v: &Value| has(v) || elements(axes, &body.ty(*v).shape.minus(common)) <= SHARED;
+            let shared = |v: &Value| has(v) || elements(axes, &body.ty(*v).shape.minus(parted)) <= SHARED;
             !over.contains(&a) && !alone && node.inputs.iter().all(shared)
         }
         Op::Solve { row, col, .. } => *row != a && *col != a && node.inputs.iter().all(has),

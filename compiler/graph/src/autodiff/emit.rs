@@ -6,6 +6,7 @@ use crate::graph::Node;
 use crate::infer;
 use crate::op::{MapFn, Op, ReduceFn, Scalar};
 use crate::shape::{Shape, Ty};
+use std::collections::BTreeMap;
 
 /// The value of a float constant.
 pub(super) fn constant(b: &Builder<'_>, value: Value) -> Option<f64> {
@@ -172,6 +173,28 @@ pub(super) fn ties(b: &mut Builder<'_>, x: Value, y: Value) -> Value {
     let equal = b.map(MapFn::Eq, &[x, y]);
     let ty = Ty::new(b.ty(x).dtype, b.shape(equal).clone());
     b.add_as(Op::Map(MapFn::Cast), &[equal], Some(&ty))
+}
+
+/// [`rename`] of the operands of element-wise functions rather than of their result, so that their readers compute them on the way.
+pub(super) fn rename_within(b: &mut Builder<'_>, v: Value, pairs: &[(AxisId, AxisId)]) -> Value {
+    within(b, v, pairs, &mut BTreeMap::new())
+}
+
+fn within(b: &mut Builder<'_>, v: Value, pairs: &[(AxisId, AxisId)], done: &mut BTreeMap<Value, Value>) -> Value {
+    if let Some(&known) = done.get(&v) {
+        return known;
+    }
+    let here: Vec<(AxisId, AxisId)> = pairs.iter().copied().filter(|p| b.shape(v).contains(p.0)).collect();
+    let node = b.region.node(v).clone();
+    let new = if here.is_empty() || !matches!(node.op, Op::Map(_)) {
+        rename(b, v, here.into_iter())
+    } else {
+        let operands: Vec<Value> = node.inputs.iter().map(|&i| within(b, i, pairs, done)).collect();
+        let shape = operands.iter().fold(Shape::default(), |all, &o| all.union(b.shape(o)));
+        b.add_as(node.op, &operands, Some(&Ty::new(node.ty.dtype, shape)))
+    };
+    done.insert(v, new);
+    new
 }
 
 /// A renaming of axes; none of none.

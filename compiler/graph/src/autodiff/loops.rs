@@ -279,7 +279,7 @@ impl Sweep<'_> {
     }
 
     /// The projection of a collected value, from its type within the body.
-    fn project(&mut self, of: Value, index: usize, inside: &Ty, axis: AxisId) -> Value {
+    pub(super) fn project(&mut self, of: Value, index: usize, inside: &Ty, axis: AxisId) -> Value {
         let ty = Ty::new(inside.dtype, inside.shape.with(axis));
         let origin = self.b.origin.clone();
         self.b.region.push(Node { op: Op::Project(index as u32), inputs: [of].as_slice().into(), ty, origin })

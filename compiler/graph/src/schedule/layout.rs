@@ -1,10 +1,12 @@
 //! Chooses the order of every value's axes, once. Ports keep the order that the outside gave them; values joined by element-wise functions of
 //! one shape share an order, so that updates of a parameter run straight through memory; all others take the order that flows from their
-//! operands: rows of data outside, features inside.
+//! operands: rows of data outside, features inside. Where loops take a block of positions at a time, matrices that they carry have these
+//! outermost rather than innermost, so that the matrix of each position lies in one piece.
 
 use crate::entity::{AxisId, Value};
 use crate::graph::{Graph, Region};
-use crate::op::{Loop, Op};
+use crate::op::{Loop, LoopKind, Op};
+use crate::part;
 use crate::shape::Shape;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,15 @@ pub struct Layout {
     pub orders: Vec<Order>,
     /// Layouts of loop bodies, by the loop's node.
     pub bodies: BTreeMap<u32, Layout>,
+    /// Of a loop's body: orders of the carries.
+    pub carries: Vec<Order>,
+}
+
+impl Layout {
+    fn with_carries(mut self, orders: &[Order]) -> Layout {
+        self.carries = orders.to_vec();
+        self
+    }
 }
 
 /// Orders for the whole graph.
@@ -34,7 +45,16 @@ pub fn layouts(graph: &Graph) -> Layout {
             wishes[output.value.index()].get_or_insert_with(|| output.port.order.clone());
         }
     }
-    region(&graph.region, &data, &[], wishes)
+    let known = Known { data, within: part::within(&graph.region) };
+    region(&graph.region, &known, &[], wishes)
+}
+
+/// What is known of axes.
+struct Known {
+    /// Those of inputs.
+    data: BTreeSet<AxisId>,
+    /// Positions within blocks ([`part`]).
+    within: BTreeSet<AxisId>,
 }
 
 /// Values that should have one order, by union-find.
@@ -69,7 +89,7 @@ impl Classes {
     }
 }
 
-fn region(region: &Region, data: &BTreeSet<AxisId>, arguments: &[Order], wishes: Vec<Option<Order>>) -> Layout {
+fn region(region: &Region, known: &Known, arguments: &[Order], wishes: Vec<Option<Order>>) -> Layout {
     let count = region.nodes.len();
     let mut classes = Classes { parent: (0..count as u32).collect(), order: vec![None; count] };
     for (i, node) in region.nodes.iter().enumerate() {
@@ -122,7 +142,11 @@ fn region(region: &Region, data: &BTreeSet<AxisId>, arguments: &[Order], wishes:
             classes.wish(v, &random.order);
         }
     }
-    let mut layout = Layout { orders: vec![Order::new(); count], bodies: BTreeMap::new() };
+    let mut steps: BTreeMap<u32, AxisId> = BTreeMap::new();
+    for (v, axis) in step_by_step(region, known) {
+        steps.entry(classes.root(v.0)).or_insert(axis);
+    }
+    let mut layout = Layout { orders: vec![Order::new(); count], bodies: BTreeMap::new(), carries: Vec::new() };
     for (i, node) in region.nodes.iter().enumerate() {
         let v = Value(i as u32);
         let fixed = match &node.op {
@@ -133,17 +157,55 @@ fn region(region: &Region, data: &BTreeSet<AxisId>, arguments: &[Order], wishes:
             _ => None,
         };
         if let Op::Loop(l) = &node.op {
-            let body = loop_body(region, i, l, data, &layout, &mut classes);
+            let body = loop_body(region, i, l, known, &layout, &mut classes);
             layout.bodies.insert(i as u32, body);
             continue;
         }
-        let order =
-            fixed.or_else(|| if is_view(&node.op) { None } else { classes.get(v) }).unwrap_or_else(|| flow(region, v, data, &layout));
+        let chosen = fixed.or_else(|| if is_view(&node.op) { None } else { classes.get(v) });
+        let order = chosen.unwrap_or_else(|| {
+            let mut order = flow(region, v, &known.data, &layout);
+            if let Some(axis) = steps.get(&classes.root(v.0)).filter(|_| !is_view(&node.op)) {
+                order.sort_by_key(|a| a != axis);
+            }
+            order
+        });
         debug_assert_eq!(Shape::of(order.iter().copied()), node.ty.shape);
         classes.wish(v, &order);
         layout.orders[i] = order;
     }
     layout
+}
+
+/// Values that a scan reads step by step, and its axis: a step's part of them should lie in one piece. Scans whose batch is parted read
+/// sequence by sequence instead.
+fn step_by_step(region: &Region, known: &Known) -> Vec<(Value, AxisId)> {
+    let mut found = Vec::new();
+    for node in &region.nodes {
+        let Op::Loop(l) = &node.op else { continue };
+        let stacked = &node.inputs[l.carries..l.carries + l.stacked];
+        match l.kind {
+            LoopKind::Scan => found.extend(stacked.iter().filter_map(|&v| Some((base(region, v, l.axis)?, l.axis)))),
+            LoopKind::Each if !known.data.contains(&l.axis) => {
+                for (v, axis) in step_by_step(&l.body, known) {
+                    if let Op::Argument(j) = l.body.node(v).op
+                        && let Some(&outside) = stacked.get(j as usize)
+                    {
+                        found.extend(base(region, outside, axis).map(|v| (v, axis)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// What a value is a view of, where that has the axis too.
+fn base(region: &Region, mut v: Value, axis: AxisId) -> Option<Value> {
+    while is_view(&region.node(v).op) {
+        v = region.node(v).inputs[0];
+    }
+    region.ty(v).shape.contains(axis).then_some(v)
 }
 
 /// The order that gives the numbers in a result of a route their meaning; whoever reads them finds it in the layout.
@@ -160,7 +222,7 @@ pub fn is_view(op: &Op) -> bool {
     matches!(op, Op::Rename(_) | Op::Split { .. } | Op::Merge { .. } | Op::Slice { .. })
 }
 
-fn loop_body(outer: &Region, node: usize, l: &Loop, data: &BTreeSet<AxisId>, layout: &Layout, classes: &mut Classes) -> Layout {
+fn loop_body(outer: &Region, node: usize, l: &Loop, known: &Known, layout: &Layout, classes: &mut Classes) -> Layout {
     let inputs = &outer.nodes[node].inputs;
     let arguments: Vec<Order> = inputs
         .iter()
@@ -168,7 +230,11 @@ fn loop_body(outer: &Region, node: usize, l: &Loop, data: &BTreeSet<AxisId>, lay
         .map(|(j, v)| {
             let order = &layout.orders[v.index()];
             let stacked = (l.carries..l.carries + l.stacked).contains(&j);
-            order.iter().copied().filter(|&a| !stacked || a != l.axis).collect()
+            let mut order: Order = order.iter().copied().filter(|&a| !stacked || a != l.axis).collect();
+            if j < l.carries && order.len() > 2 && order.last().is_some_and(|a| known.within.contains(a)) {
+                order.rotate_right(1);
+            }
+            order
         })
         .collect();
     let mut wishes = vec![None; l.body.nodes.len()];
@@ -185,7 +251,7 @@ fn loop_body(outer: &Region, node: usize, l: &Loop, data: &BTreeSet<AxisId>, lay
             wishes[r.index()].get_or_insert_with(|| order.iter().copied().filter(|&a| a != l.axis).collect());
         }
     }
-    region(&l.body, data, &arguments, wishes)
+    region(&l.body, known, &arguments, wishes).with_carries(&arguments[..l.carries])
 }
 
 fn merged(base: &Order, other: &Order, append: bool) -> Order {

@@ -302,7 +302,7 @@ impl<'g> Planner<'g> {
     fn carry(&mut self, frame: &Frame<'g>, v: Value, l: &Loop, id: u32, j: usize) -> Carry {
         let input = frame.region.node(v).inputs[j];
         let ty = frame.region.ty(input);
-        let order = &frame.layout.orders[input.index()];
+        let order = frame.layout.bodies.get(&v.0).map_or(&frame.layout.orders[input.index()], |body| &body.carries[j]);
         let (elements, times) = (self.graph.elements(&ty.shape), self.graph.size(l.axis));
         let unit = elements as i64;
         let is_argument = |r: Value| l.body.node(r).op == Op::Argument(j as u32);

@@ -5,8 +5,8 @@ use super::peephole;
 use super::storage::{Storage, merge_dims};
 use crate::entity::AxisId;
 use crate::graph::Graph;
-use crate::kernel::{Access, Arg, Instr, Reg, RowOp, Rows};
-use crate::op::ReduceFn;
+use crate::kernel::{Access, Arg, FusedFn, Instr, Reg, RowOp, Rows};
+use crate::op::{MapFn, ReduceFn};
 use crate::plan::Slot;
 use crate::shape::{DType, Shape};
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 const BLOCK: u64 = 1024;
 /// Elements that make a chunk worth a task of its own.
 const CHUNK: u64 = 1 << 14;
+/// Effort, in additions, that makes a chunk worth a task of its own where elements alone do not.
+const EFFORT: u64 = 1 << 16;
 /// Most chunks.
 const CHUNKS: u64 = 32;
 /// Most chunks where each has accumulators of its own.
@@ -172,7 +174,8 @@ impl Draft {
         let kept = self.folds.iter().any(|f| f.row);
         let most = if self.folds.is_empty() { CHUNKS } else { FOLDED };
         let most = if kept { most.min(rows.rows() / 16).max(1) } else { most };
-        rows.chunks = (elements / CHUNK).clamp(1, most).min(rows.rows());
+        let effort = rows.instrs.iter().map(|i| effort(&i.op)).sum::<u64>().saturating_mul(elements);
+        rows.chunks = (elements / CHUNK).max(effort / EFFORT).clamp(1, most).min(rows.rows());
         rows.chunks = rows.rows().div_ceil(rows.rows_per_chunk());
         Finished { rows, inner: inner_axes }
     }
@@ -190,5 +193,17 @@ impl Draft {
             };
             self.instrs[i].row = row;
         }
+    }
+}
+
+/// Effort of an instruction for one element, in additions.
+fn effort(op: &RowOp) -> u64 {
+    use MapFn::{Cos, Erf, Exp, Log, Pow, Sigmoid, Sin, Tanh};
+    match op {
+        RowOp::Map { f: Exp | Log | Sin | Cos | Tanh | Sigmoid | Erf | Pow, .. } | RowOp::Random { .. } => 8,
+        RowOp::Fused { f: FusedFn::Gelu | FusedFn::GeluSlope, .. } => 8,
+        RowOp::Map { .. } | RowOp::Fused { .. } | RowOp::Reduce { .. } | RowOp::ArgMax { .. } | RowOp::Accumulate { .. } => 1,
+        RowOp::Const(_) | RowOp::Load { .. } | RowOp::Iota { .. } | RowOp::Pick { .. } | RowOp::Element { .. } => 0,
+        RowOp::Slope { .. } | RowOp::Store { .. } => 0,
     }
 }

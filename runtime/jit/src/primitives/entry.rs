@@ -7,7 +7,7 @@ use super::{fused, lane, layout, random, reduce};
 use crate::attention::{self, AttendShape, GradShape};
 use crate::gemm::gathered::{self, Gathered, Outer};
 use crate::gemm::{Product, blocked, small};
-use crate::state::{self, RankOne};
+use crate::state::{self, Operands, RankOne};
 
 macro_rules! entries {
     ($($(#[$doc:meta])* $name:ident [$($decl:tt)*] [$($use:tt)*] ($($a:ident: $t:ty),*) $(-> $r:ty)? = $kernel:path;)*) => {
@@ -55,7 +55,7 @@ entries! {
         space: *mut f32) = gathered::gathered;
     outer [] [] (product: *const Outer, a: *const f32, a_points: *const isize, b: *const f32, b_points: *const isize, c: *mut f32,
         space: *mut f32) = gathered::outer;
-    rank_one [] [] (shape: *const RankOne, x: *const f32, y: *const f32, z: *const f32, to: *mut f32) = state::rank_one;
+    rank_one [] [] (shape: *const RankOne, operands: *const Operands) = state::rank_one;
     small [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32) = small::product;
     attend [] [] (shape: *const AttendShape, block: usize, q: *const f32, k: *const f32, v: *const f32, mix: *mut f32, lse: *mut f32,
         scratch: *mut f32) = attention::attend_kernel;

@@ -2,6 +2,7 @@
 //! date, and adds up the gradients of the sources.
 
 use super::super::reverse::{How, Sweep, sweep};
+use super::super::outer::{self, Outer};
 use super::super::{GradError, activity, emit};
 use super::cell::Cell;
 use super::locate::{self, Obstacle, Rows};
@@ -15,6 +16,9 @@ use crate::op::{Loop, Op, Port};
 use crate::shape::{Shape, Ty};
 use crate::stream::STATES;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Most numbers in the states of all steps of a scan that keeps them.
+const KEPT: u64 = 1 << 22;
 
 /// What the steps read unchanged and learn.
 pub(super) struct Source {
@@ -251,10 +255,15 @@ impl Sweep<'_> {
         let count = cell.carries.len();
         let origin = node.origin.clone();
         let mut region = cell.region.clone();
+        // Short scans keep their states, and what follows from these runs for all steps at once; only the sensitivities go step by step.
+        let known = self.keeps_states(l, cell);
         let fresh = |region: &mut Region, ty: Ty| {
             region.push(Node { op: Op::Argument(u32::MAX), inputs: Default::default(), ty, origin: origin.clone() })
         };
         let (mut stacked, mut fixed) = (cell.stacked.clone(), cell.fixed.clone());
+        if known {
+            stacked.extend(self.entering(y, l, cell));
+        }
 
         // The cotangents of this step alone.
         let mut seeds = Vec::new();
@@ -335,7 +344,8 @@ impl Sweep<'_> {
         }
 
         // Gradients of the sources: of this step's outputs through the state before it, and directly.
-        let mut sums: Vec<Carried> = Vec::new();
+        let mut sums: BTreeMap<usize, Carried> = BTreeMap::new();
+        let mut outers: Vec<Outer> = Vec::new();
         for (s, source) in plan.sources.iter().enumerate() {
             let mut parts = Vec::new();
             for &k in &source.states {
@@ -343,33 +353,41 @@ impl Sweep<'_> {
                 let shape = cell.region.ty(cell.results[k]).shape.clone();
                 parts.push(onto(&mut b, cotangent, sensitivities[&(s, k)].inside, &shape, source));
             }
-            if source.kind == Kind::Fixed {
-                parts.extend(source.argument.and_then(|a| now.get(&a)).copied());
+            let direct = source.argument.filter(|_| source.kind == Kind::Fixed).and_then(|a| now.get(&a)).copied();
+            match direct {
+                Some(dx) if known => {
+                    let moves = vec![true; b.region.nodes.len()];
+                    parts.extend(outer::divide(&b, l.axis, &moves, dx, source.outside, &mut outers));
+                }
+                _ => parts.extend(direct),
             }
-            let inside = fresh(&mut b.region, source.ty.clone());
-            let next = match emit::total(&mut b, &parts) {
-                Some(part) => emit::add(&mut b, inside, part),
-                None => inside,
-            };
-            sums.push(Carried { inside, start: inside, next });
+            if let Some(part) = emit::total(&mut b, &parts) {
+                let inside = fresh(&mut b.region, source.ty.clone());
+                let next = emit::add(&mut b, inside, part);
+                sums.insert(s, Carried { inside, start: inside, next });
+            }
         }
         let region = b.region;
-        for (sum, source) in sums.iter_mut().zip(&plan.sources) {
-            sum.start = emit::zeros(&mut self.b, &source.ty);
+        for (&s, sum) in &mut sums {
+            sum.start = emit::zeros(&mut self.b, &plan.sources[s].ty);
         }
 
         // The loop.
-        let mut roots: Vec<Value> = cell.results[..count].to_vec();
-        let extra: Vec<&Carried> = sensitivities.values().chain(&sums).collect();
+        let cells = if known { 0 } else { count };
+        let mut roots: Vec<Value> = cell.results[..cells].to_vec();
+        let extra: Vec<&Carried> = sensitivities.values().chain(sums.values()).collect();
         roots.extend(extra.iter().map(|c| c.next));
-        let carried = count + extra.len();
+        let carried = cells + extra.len();
         let given: Vec<(Value, Value)> = given.iter().filter_map(|(inside, outside)| Some((*now.get(inside)?, *outside))).collect();
         roots.extend(given.iter().map(|g| g.0));
         if rtrl.expose {
             roots.extend(sensitivities.values().map(|c| c.next));
         }
-        let arguments = cell
-            .carries
+        let mut outside: BTreeMap<Value, Value> = stacked.iter().chain(&fixed).copied().collect();
+        let bases: BTreeSet<Value> = outers.iter().flat_map(Outer::bases).filter(|v| !outside.contains_key(v)).collect();
+        let collected = roots.len();
+        roots.extend(&bases);
+        let arguments = cell.carries[..cells]
             .iter()
             .copied()
             .chain(extra.iter().map(|c| (Some(c.inside), c.start)))
@@ -379,7 +397,7 @@ impl Sweep<'_> {
         let made = Loop { kind: l.kind, axis: l.axis, reverse: l.reverse, carries: carried, stacked, body };
         let results = self.b.repeat(made, &inputs);
 
-        let last: BTreeMap<(usize, usize), Value> = sensitivities.keys().copied().zip(results[count..].iter().copied()).collect();
+        let last: BTreeMap<(usize, usize), Value> = sensitivities.keys().copied().zip(results[cells..].iter().copied()).collect();
         if rtrl.expose || rtrl.carry {
             let each = &results[carried + given.len()..];
             for (i, (&(s, carry), &last)) in last.iter().enumerate() {
@@ -387,23 +405,54 @@ impl Sweep<'_> {
                 self.sensitivities.push(Sensitivity { scan: y, carry, source: plan.sources[s].outside, last, steps });
             }
         }
-        let totals = &results[count + sensitivities.len()..carried];
+        let totals: BTreeMap<usize, Value> = sums.keys().copied().zip(results[cells + sensitivities.len()..carried].iter().copied()).collect();
         for (s, source) in plan.sources.iter().enumerate() {
-            let mut parts = vec![totals[s]];
+            let mut parts: Vec<Value> = totals.get(&s).copied().into_iter().collect();
             for &k in &source.states {
                 let Some(cotangent) = dys[k] else { continue };
                 let shape = cell.region.ty(cell.results[k]).shape.clone();
                 parts.push(onto(&mut self.b, cotangent, last[&(s, k)], &shape, source));
             }
-            let untouched = sums[s].next == sums[s].inside && parts.len() == 1;
-            if let Some(total) = emit::total(&mut self.b, &parts).filter(|_| !untouched) {
+            if let Some(total) = emit::total(&mut self.b, &parts) {
                 self.give(source.outside, total);
             }
+        }
+        outside.extend(bases.into_iter().zip(results[collected..].iter().copied()));
+        for outer in &outers {
+            let dx = outer.build(&mut self.b, l.axis, &outside);
+            self.give(outer.receiver, dx);
         }
         for ((_, outside), &dx) in given.iter().zip(&results[carried..]) {
             self.give(*outside, dx);
         }
         Ok(())
+    }
+}
+
+impl Sweep<'_> {
+    /// Whether the states of all steps are small enough to keep.
+    fn keeps_states(&self, l: &Loop, cell: &Cell) -> bool {
+        let states: Vec<&Shape> = cell.carries.iter().map(|c| &self.b.ty(c.1).shape).collect();
+        let all = states.iter().fold(0u64, |n, s| n.saturating_add(elements(self.b.axes, s)));
+        let steps = self.b.axes[l.axis.index()].size;
+        !states.iter().any(|s| s.contains(l.axis)) && all.saturating_mul(steps) <= KEPT
+    }
+
+    /// The states as each step finds them, collected by the scan: what stands for them in the step, and outside.
+    fn entering(&mut self, y: Value, l: &Loop, cell: &Cell) -> Vec<(Value, Value)> {
+        let mut body = l.body.clone();
+        let mut found = Vec::new();
+        for (i, carry) in cell.carries.iter().enumerate() {
+            let Some(inside) = carry.0 else { continue };
+            let Some(argument) = (0..body.nodes.len()).find(|&n| body.nodes[n].op == Op::Argument(i as u32)) else { continue };
+            let argument = Value(argument as u32);
+            let index = body.results.len();
+            body.results.push(argument);
+            let ty = body.ty(argument).clone();
+            found.push((inside, self.project(y, index, &ty, l.axis)));
+        }
+        self.b.region.nodes[y.index()].op = Op::Loop(Box::new(Loop { body, ..l.clone() }));
+        found
     }
 }
 

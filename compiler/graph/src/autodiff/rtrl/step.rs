@@ -74,7 +74,8 @@ pub(super) fn immediate(
     let written = |own: &AxisId| at.values().any(|p| p == own);
     let rows = at.iter().map(|(row, place)| (*place, *row));
     let pairs = rows.chain(mixed.iter().map(|m| (m.1, m.0))).chain(source.free.iter().copied().filter(|f| !written(&f.0)));
-    let renamed = emit::rename(b, derivative, pairs.filter(|p| shape.contains(p.0)));
+    let pairs: Vec<(AxisId, AxisId)> = pairs.filter(|p| shape.contains(p.0)).collect();
+    let renamed = emit::rename_within(b, derivative, &pairs);
     if apart.is_empty() {
         return renamed;
     }
