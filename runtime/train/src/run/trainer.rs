@@ -340,7 +340,9 @@ impl<'a> Trainer<'a> {
         let mut evaluations = BTreeMap::new();
         if step == 0 {
             let mut row = Vec::new();
-            evaluations = self.measure(self.parts_after(0), &mut row, observer)?;
+            // A budget of no steps measures what there is.
+            let due = if self.spent() { self.parts_at_end() } else { self.parts_after(0) };
+            evaluations = self.measure(due, &mut row, observer)?;
             if !row.is_empty() {
                 self.metrics.write(0, &row, routing::by_part(&evaluations))?;
             }
