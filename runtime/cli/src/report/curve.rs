@@ -1,7 +1,6 @@
 //! Metrics of a sweep against one of its keys: a line for each setting of the others, as a table and as SVG.
 
 use super::plot::{escaped, number, ticks};
-use crate::output;
 use ogive_train::sweep::{Sweep, spread};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,114 +9,114 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 560.0;
 const WIDTH: f64 = 820.0;
 const TOP: f64 = 44.0;
-const BOTTOM: f64 = 344.0;
-const HEIGHT: f64 = 400.0;
+/// Height of the panel of one metric, alone and above others.
+const PANEL: [f64; 2] = [300.0, 180.0];
+const BETWEEN: f64 = 24.0;
+const BELOW: f64 = 56.0;
+const ENTRY: f64 = 18.0;
 /// Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008), the light ones last.
 const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00", "#999999"];
 const DASHES: [&str; 3] = ["none", "7 4", "2 3"];
-/// Values of a key this many times apart are spread evenly on a logarithmic scale.
+/// Values of a key this many times apart are spread on a logarithmic scale.
 const WIDE: f64 = 8.0;
 
-/// The metrics of one setting, or one of them, along the key.
+/// One setting of the other keys.
 struct Line {
-    /// What the other keys are set to, and the metric where there are several.
     cells: Vec<String>,
     label: String,
-    /// What the repetitions measured, for each value of the key.
-    values: Vec<Vec<f64>>,
+    /// What the repetitions measured: for each metric, for each value of the key.
+    values: Vec<Vec<Vec<f64>>>,
 }
 
 /// A sweep seen along one of its keys.
 pub(crate) struct Curves<'s> {
     sweep: &'s Sweep,
     key: &'s str,
-    /// Names of the columns before the values of the key.
-    head: Vec<String>,
+    /// The other keys.
+    others: Vec<String>,
+    metrics: &'s [String],
     at: Vec<f64>,
     lines: Vec<Line>,
-    metric: String,
 }
 
 impl<'s> Curves<'s> {
     /// `None` where the sweep does not set the key to at least two numbers.
-    pub(crate) fn of(sweep: &'s Sweep, key: &'s str, metrics: &[String]) -> Option<Curves<'s>> {
+    pub(crate) fn of(sweep: &'s Sweep, key: &'s str, metrics: &'s [String]) -> Option<Curves<'s>> {
         let groups = sweep.groups();
         let place = |set: &[(&str, &str)]| set.iter().find(|(k, _)| *k == key).and_then(|(_, v)| v.parse::<f64>().ok());
         let mut at = groups.iter().map(|g| place(&g.set)).collect::<Option<Vec<f64>>>()?;
         at.sort_by(f64::total_cmp);
         at.dedup();
-        if at.len() < 2 || metrics.is_empty() {
+        if at.len() < 2 || metrics.is_empty() || at.iter().any(|x| !x.is_finite()) {
             return None;
         }
-        let several = metrics.len() > 1;
-        let rest = |set: &[(&str, &str)]| -> Vec<(String, String)> {
-            set.iter().filter(|(k, _)| *k != key).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-        };
-        let mut head: Vec<String> = groups.first().map_or_else(Vec::new, |g| rest(&g.set).into_iter().map(|(k, _)| k).collect());
-        if several || head.is_empty() {
-            head.push("metric".to_owned());
-        }
+        let others: Vec<String> = groups[0].set.iter().map(|(k, _)| (*k).to_owned()).filter(|k| k != key).collect();
         let mut lines: Vec<Line> = Vec::new();
         for group in &groups {
-            let own = rest(&group.set);
-            let column = place(&group.set).and_then(|x| at.iter().position(|a| a.total_cmp(&x).is_eq()))?;
-            for metric in metrics {
-                let mut cells: Vec<String> = own.iter().map(|(_, v)| v.clone()).collect();
-                // One key needs no name beside its value: the legend has it as its title.
-                let mut words: Vec<String> =
-                    if own.len() == 1 { cells.clone() } else { own.iter().map(|(k, v)| format!("{k} {v}")).collect() };
-                if several || own.is_empty() {
-                    cells.push(metric.clone());
-                    words.push(metric.clone());
+            let own: Vec<(&str, &str)> = group.set.iter().filter(|(k, _)| *k != key).copied().collect();
+            let x = place(&group.set)?;
+            let column = at.iter().position(|a| a.total_cmp(&x).is_eq())?;
+            let cells: Vec<String> = own.iter().map(|(_, v)| (*v).to_owned()).collect();
+            let line = match lines.iter().position(|l| l.cells == cells) {
+                Some(found) => found,
+                None => {
+                    // One key needs no name beside its value: the legend has it as its title.
+                    let named = |(k, v): &(&str, &str)| if own.len() == 1 { (*v).to_owned() } else { format!("{k} {v}") };
+                    let label = own.iter().map(named).collect::<Vec<_>>().join(", ");
+                    lines.push(Line { cells, label, values: vec![vec![Vec::new(); at.len()]; metrics.len()] });
+                    lines.len() - 1
                 }
-                let line = match lines.iter().position(|l| l.cells == cells) {
-                    Some(found) => found,
-                    None => {
-                        lines.push(Line { cells, label: words.join(", "), values: vec![Vec::new(); at.len()] });
-                        lines.len() - 1
-                    }
-                };
-                lines[line].values[column] = group.values(metric);
+            };
+            for (values, metric) in lines[line].values.iter_mut().zip(metrics) {
+                values[column] = group.values(metric);
             }
         }
-        let metric = if several { "value".to_owned() } else { metrics[0].clone() };
-        Some(Curves { sweep, key, head, at, lines, metric })
+        Some(Curves { sweep, key, others, metrics, at, lines })
     }
 
-    /// The table: a row for each line, a column for each value of the key.
+    /// The table: a row for each line and metric, a column for each value of the key.
     pub(crate) fn table(&self) -> String {
         let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        // One metric is named below the table.
+        let named = self.metrics.len() > 1 || self.others.is_empty();
         let columns = self.at.iter().map(|x| format!("{} {}", self.key, number(*x)));
-        let head: Vec<String> = self.head.iter().cloned().chain(columns).collect();
+        let metric = named.then(|| "metric".to_owned());
+        let head: Vec<String> = self.others.iter().cloned().chain(metric).chain(columns).collect();
         let mut text = row(head.clone());
         text.push_str(&row(head.iter().map(|_| "---".to_owned()).collect()));
         for line in &self.lines {
-            let cells = line.values.iter().map(|v| super::page::ranged(v, 3));
-            text.push_str(&row(line.cells.iter().cloned().chain(cells).collect()));
+            for (values, metric) in line.values.iter().zip(self.metrics) {
+                let metric = named.then(|| metric.clone());
+                let cells = values.iter().map(|v| super::page::ranged(v, 3));
+                text.push_str(&row(line.cells.iter().cloned().chain(metric).chain(cells).collect()));
+            }
         }
-        let seeds: BTreeSet<usize> = self.lines.iter().flat_map(|l| l.values.iter().map(Vec::len)).filter(|n| *n > 0).collect();
+        let seeds: BTreeSet<usize> = self.lines.iter().flat_map(|l| l.values.iter().flatten().map(Vec::len)).filter(|n| *n > 0).collect();
         let of = match seeds.into_iter().collect::<Vec<_>>()[..] {
             [1] => "One seed.".to_owned(),
-            [n] => format!("Mean over {} seeds, smallest and largest in brackets.", output::thousands(n as u64)),
+            [n] => format!("Mean over {n} seeds, smallest and largest in brackets."),
             _ => "Mean over the seeds, smallest and largest in brackets.".to_owned(),
         };
-        let what = if self.metric == "value" { String::new() } else { format!("`{}`. ", self.metric) };
+        let what = if named { String::new() } else { format!("`{}`. ", self.metrics[0]) };
         let _ = write!(text, "\n{what}{of}\n");
         text
     }
 
-    /// The picture: means joined, a stroke from the smallest to the largest.
-    pub(crate) fn svg(&self) -> String {
-        let means: Vec<Vec<Option<[f64; 3]>>> = self.lines.iter().map(|l| l.values.iter().map(|v| spread(v)).collect()).collect();
-        let ticks = ticks(means.iter().flatten().flatten().flat_map(|m| m.iter().copied()));
-        let (low, high) = (ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0));
+    /// Where a value of the key lies.
+    fn x(&self, v: f64) -> f64 {
         let (first, last) = (self.at[0], self.at[self.at.len() - 1]);
         let logarithmic = first > 0.0 && last / first >= WIDE;
         let scale = |v: f64| if logarithmic { v.ln() } else { v };
-        let x = |v: f64| LEFT + 12.0 + (scale(v) - scale(first)) / (scale(last) - scale(first)).max(f64::MIN_POSITIVE) * (RIGHT - LEFT - 24.0);
-        let y = |v: f64| BOTTOM - (v - low) / (high - low).max(f64::MIN_POSITIVE) * (BOTTOM - TOP);
-        let below = TOP + 18.0 * (self.lines.len() + 1) as f64;
-        let height = HEIGHT.max(below + 12.0);
+        let share = (scale(v) - scale(first)) / (scale(last) - scale(first)).max(f64::MIN_POSITIVE);
+        LEFT + 12.0 + share * (RIGHT - LEFT - 24.0)
+    }
+
+    /// The picture: a panel for each metric, means joined, a stroke from the smallest to the largest.
+    pub(crate) fn svg(&self) -> String {
+        let count = self.metrics.len();
+        let panel = PANEL[usize::from(count > 1)];
+        let legend = TOP + ENTRY * (self.lines.len() + 1) as f64;
+        let height = (TOP + panel * count as f64 + BETWEEN * (count - 1) as f64 + BELOW).max(legend);
         let mut s = String::new();
         let _ = writeln!(
             s,
@@ -125,50 +124,69 @@ impl<'s> Curves<'s> {
              font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>"
         );
         let _ = writeln!(s, "<text x=\"{LEFT}\" y=\"24\" font-size=\"15\">{}</text>", escaped(&self.sweep.experiment));
-        for tick in &ticks {
-            let at = y(*tick);
-            let _ = writeln!(s, "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{RIGHT}\" y2=\"{at:.1}\" stroke=\"#dddddd\"/>");
-            let text = number(*tick);
-            let _ = writeln!(s, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#444444\">{text}</text>", LEFT - 6.0, at + 4.0);
+        for metric in 0..count {
+            let top = TOP + metric as f64 * (panel + BETWEEN);
+            self.panel(&mut s, metric, top, top + panel);
         }
+        let bottom = TOP + panel * count as f64 + BETWEEN * (count - 1) as f64;
         for place in &self.at {
-            let at = x(*place);
-            let _ = writeln!(s, "<line x1=\"{at:.1}\" y1=\"{BOTTOM}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"#888888\"/>", BOTTOM + 5.0);
-            let text = number(*place);
-            let _ = writeln!(s, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#444444\">{text}</text>", BOTTOM + 19.0);
+            let (at, text) = (self.x(*place), number(*place));
+            let _ = writeln!(s, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#444444\">{text}</text>", bottom + 19.0);
         }
         let middle = (LEFT + RIGHT) / 2.0;
-        let _ = writeln!(s, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>", BOTTOM + 40.0, escaped(self.key));
-        let (turn, metric) = ((TOP + BOTTOM) / 2.0, escaped(&self.metric));
-        let _ = writeln!(s, "<text transform=\"translate(16 {turn}) rotate(-90)\" text-anchor=\"middle\">{metric}</text>");
-        let title = if self.head.len() == 1 { escaped(&self.head[0]) } else { String::new() };
-        let _ = writeln!(s, "<text x=\"{}\" y=\"{}\" fill=\"#444444\">{title}</text>", RIGHT + 20.0, TOP + 4.0);
-        for (i, (line, means)) in self.lines.iter().zip(&means).enumerate() {
-            let colour = COLOURS[i % COLOURS.len()];
-            let dash = DASHES[i / COLOURS.len() % DASHES.len()];
-            let present: Vec<(f64, [f64; 3])> = self.at.iter().zip(means).filter_map(|(a, m)| Some((x(*a), (*m)?))).collect();
-            let path: Vec<String> = present.iter().map(|(at, m)| format!("{at:.1},{:.1}", y(m[0]))).collect();
-            let stroke = format!("stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"");
-            let _ = writeln!(s, "<polyline points=\"{}\" fill=\"none\" {stroke}/>", path.join(" "));
-            for (at, [mean, least, most]) in present {
-                if y(least) - y(most) > 1.0 {
-                    let (a, b) = (y(least), y(most));
-                    let _ = writeln!(s, "<line x1=\"{at:.1}\" y1=\"{a:.1}\" x2=\"{at:.1}\" y2=\"{b:.1}\" stroke=\"{colour}\"/>");
-                }
-                let _ = writeln!(s, "{}", mark(i, at, y(mean), colour));
-            }
-            let (from, at) = (RIGHT + 20.0, TOP + 18.0 * (i + 1) as f64);
-            let _ = writeln!(s, "<line x1=\"{from}\" y1=\"{at}\" x2=\"{}\" y2=\"{at}\" {stroke}/>", from + 28.0);
-            let _ = writeln!(s, "{}", mark(i, from + 14.0, at, colour));
+        let _ = writeln!(s, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>", bottom + 40.0, escaped(self.key));
+        if let [only] = &self.others[..] {
+            let _ = writeln!(s, "<text x=\"{}\" y=\"{}\" fill=\"#444444\">{}</text>", RIGHT + 20.0, TOP + 4.0, escaped(only));
+        }
+        for (i, line) in self.lines.iter().enumerate().filter(|(_, l)| !l.label.is_empty()) {
+            let (from, at) = (RIGHT + 20.0, TOP + ENTRY * (i + 1) as f64);
+            let _ = writeln!(s, "<line x1=\"{from}\" y1=\"{at}\" x2=\"{}\" y2=\"{at}\" {}/>", from + 28.0, stroke(i));
+            let _ = writeln!(s, "{}", mark(i, from + 14.0, at));
             let _ = writeln!(s, "<text x=\"{}\" y=\"{}\">{}</text>", from + 36.0, at + 4.0, escaped(&line.label));
         }
         s.push_str("</svg>\n");
         s
     }
+
+    fn panel(&self, s: &mut String, metric: usize, top: f64, bottom: f64) {
+        let means: Vec<Vec<Option<[f64; 3]>>> = self.lines.iter().map(|l| l.values[metric].iter().map(|v| spread(v)).collect()).collect();
+        let ticks = ticks(means.iter().flatten().flatten().flat_map(|m| m.iter().copied()));
+        let (low, high) = (ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0));
+        let y = |v: f64| bottom - (v - low) / (high - low).max(f64::MIN_POSITIVE) * (bottom - top);
+        for tick in &ticks {
+            let (at, text) = (y(*tick), number(*tick));
+            let _ = writeln!(s, "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{RIGHT}\" y2=\"{at:.1}\" stroke=\"#dddddd\"/>");
+            let _ = writeln!(s, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#444444\">{text}</text>", LEFT - 6.0, at + 4.0);
+        }
+        for place in &self.at {
+            let at = self.x(*place);
+            let _ = writeln!(s, "<line x1=\"{at:.1}\" y1=\"{bottom}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"#888888\"/>", bottom + 5.0);
+        }
+        let (turn, name) = ((top + bottom) / 2.0, escaped(&self.metrics[metric]));
+        let _ = writeln!(s, "<text transform=\"translate(16 {turn}) rotate(-90)\" text-anchor=\"middle\">{name}</text>");
+        for (i, means) in means.iter().enumerate() {
+            let present: Vec<(f64, [f64; 3])> = self.at.iter().zip(means).filter_map(|(a, m)| Some((self.x(*a), (*m)?))).collect();
+            let path: Vec<String> = present.iter().map(|(at, m)| format!("{at:.1},{:.1}", y(m[0]))).collect();
+            let _ = writeln!(s, "<polyline points=\"{}\" fill=\"none\" {}/>", path.join(" "), stroke(i));
+            for (at, [mean, least, most]) in present {
+                if y(least) - y(most) > 1.0 {
+                    let (a, b, colour) = (y(least), y(most), COLOURS[i % COLOURS.len()]);
+                    let _ = writeln!(s, "<line x1=\"{at:.1}\" y1=\"{a:.1}\" x2=\"{at:.1}\" y2=\"{b:.1}\" stroke=\"{colour}\"/>");
+                }
+                let _ = writeln!(s, "{}", mark(i, at, y(mean)));
+            }
+        }
+    }
+}
+
+fn stroke(i: usize) -> String {
+    let (colour, dash) = (COLOURS[i % COLOURS.len()], DASHES[i / COLOURS.len() % DASHES.len()]);
+    format!("stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"")
 }
 
 /// A disk, a square, a triangle or a diamond.
-fn mark(i: usize, x: f64, y: f64, colour: &str) -> String {
+fn mark(i: usize, x: f64, y: f64) -> String {
+    let colour = COLOURS[i % COLOURS.len()];
     let polygon = |points: &[[f64; 2]]| {
         let points: Vec<String> = points.iter().map(|[a, b]| format!("{:.1},{:.1}", x + a, y + b)).collect();
         format!("<polygon points=\"{}\" fill=\"{colour}\"/>", points.join(" "))
@@ -230,10 +248,11 @@ mod tests {
     }
 
     #[test]
-    fn several_metrics_are_lines_of_their_own() {
+    fn several_metrics_have_a_panel_each() {
         let both = |gain: &str, a: f64, b: f64| record(&[("gain", gain)], &[("validation.old", a), ("validation.new", b)]);
         let sweep = Sweep { experiment: "e".into(), doc: Vec::new(), points: vec![both("1", 0.5, 1.0), both("2", 0.9, 0.8)] };
-        let curves = Curves::of(&sweep, "gain", &["validation.old".to_owned(), "validation.new".to_owned()]).expect("two numbers");
+        let metrics = ["validation.old".to_owned(), "validation.new".to_owned()];
+        let curves = Curves::of(&sweep, "gain", &metrics).expect("two numbers");
         let table = curves.table();
         assert!(table.contains("| validation.old | 0.500 | 0.900 |\n| validation.new | 1.000 | 0.800 |\n\nOne seed."), "{table}");
         assert_eq!(curves.svg().matches("<polyline").count(), 2);
