@@ -223,13 +223,10 @@ mod tests {
     }
 
     fn sweep() -> Sweep {
-        let point = |n: &str, rule: &str, seed: &str, v: f64| record(&[("pairs", n), ("rule", rule), ("seed", seed)], &[("validation.hit", v)]);
-        let points = vec![
-            point("64", "hebb", "1", 0.25),
-            point("8", "hebb", "1", 1.0),
-            point("8", "hebb", "2", 0.5),
-            point("8", "max", "1", 1.0),
-        ];
+        let point =
+            |n: &str, rule: &str, seed: &str, v: f64| record(&[("pairs", n), ("rule", rule), ("seed", seed)], &[("validation.hit", v)]);
+        let points =
+            vec![point("64", "hebb", "1", 0.25), point("8", "hebb", "1", 1.0), point("8", "hebb", "2", 0.5), point("8", "max", "1", 1.0)];
         Sweep { experiment: "capacity".into(), doc: Vec::new(), points }
     }
 
