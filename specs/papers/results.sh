@@ -45,7 +45,7 @@ case $page in
     ;;
   memory)
     folders=()
-    for part in capacity/capacity capacity/noisy_cues capacity/overwriting geometry/geometry recovery/recovery scaffold/scaffold; do
+    for part in capacity/capacity capacity/noisy_cues capacity/overwriting feature_maps/maps geometry/geometry recovery/recovery scaffold/scaffold; do
       sweep specs/papers/memory/${part%/*}.arch ${part#*/}
       folders+=("$runs/${part#*/}")
     done
