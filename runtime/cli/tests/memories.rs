@@ -257,11 +257,9 @@ fn every_version_of_the_delta_lstm_is_its_equations() {
             for (g, w) in w.iter_mut().enumerate() {
                 let at = 3 * t + g;
                 let key = softmax(row(&k, at));
-                for to in 0..units {
-                    let held: f64 = (0..units).map(|from| key[from] * w[from][to]).sum();
-                    let new = beta.data[at] * (row(&v, at)[to] - held);
-                    (0..units).for_each(|from| w[from][to] += key[from] * new);
-                }
+                let held = |w: &[Vec<f64>], to: usize| (0..units).map(|from| key[from] * w[from][to]).sum::<f64>();
+                let new: Vec<f64> = row(&v, at).iter().enumerate().map(|(to, v)| beta.data[at] * (v - held(w, to))).collect();
+                w.iter_mut().zip(&key).for_each(|(w, k)| w.iter_mut().zip(&new).for_each(|(w, n)| *w += k * n));
                 drive
                     .push((0..units).map(|to| row(&z, at)[to] + (0..units).map(|f| seen[f] * w[f][to]).sum::<f64>()).collect::<Vec<f64>>());
             }
