@@ -3,10 +3,11 @@
 #   specs/papers/results.sh formal-languages [FOLDER]
 #   specs/papers/results.sh experts [FOLDER]
 #   specs/papers/results.sh rtrl [FOLDER]
+#   specs/papers/results.sh memory [FOLDER]
 # OGIVE names the program; by default it is built from this tree.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-page=${1:?which page: formal-languages, experts or rtrl}
+page=${1:?which page: formal-languages, experts, rtrl or memory}
 runs=${2:-runs/$page}
 ogive() { if [ -n "${OGIVE:-}" ]; then "$OGIVE" "$@"; else cargo run --release --quiet -- "$@"; fi; }
 # A claim that does not hold is a result too (exit code 1).
@@ -41,6 +42,16 @@ case $page in
     memory=$(OGIVE=${OGIVE:-target/release/ogive} specs/papers/rtrl/memory.sh "$runs/endless")
     printf '\n## endless\n\nA process that learns online with real-time recurrent learning, while the stream goes on.\n\n%s\n' "$memory" \
       >> "docs/results/$page.md"
+    ;;
+  memory)
+    folders=()
+    for part in capacity/capacity capacity/noisy_cues capacity/overwriting feature_maps/maps geometry/geometry recovery/recovery scaffold/scaffold; do
+      sweep specs/papers/memory/${part%/*}.arch ${part#*/}
+      folders+=("$runs/${part#*/}")
+    done
+    ogive report "${folders[@]}" --preface specs/papers/memory/memory.md --against pairs --against writes --against noise --against gain \
+      --metric validation.recalled --metric validation.error --metric validation.off --metric validation.overlap \
+      --metric validation.old --metric validation.new -o "docs/results/$page.md"
     ;;
   *) echo "there is no page $page" >&2; exit 2 ;;
 esac

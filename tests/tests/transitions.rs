@@ -52,6 +52,16 @@ const CELLS: &[(&str, &str, &[&str])] = &[
         &["decay times identity minus rank one over key"],
     ),
     ("oja", "w: [t, key], c: [t, value], s: [t] -> y: [t, key, value] = w, c, s", &["diagonal (factors over value, batch)"]),
+    ("least_squares", "w: [t, key], c: [t, value], s: [t] -> y: [t, key, value] = w, c, s", &["not", "identity minus rank one over key"]),
+    ("hopfield_turns", "w: [t, unit], s: [unit], p: [item, unit] -> x: [t, unit] = w, s, p", &["not"]),
+    ("orthogonal_direction", "g: [t, key] -> w: [t, key] = g", &["not"]),
+    (
+        "delta_lstm",
+        "z: [t, gate, unit], k: [t, gate, unit], v: [t, gate, unit], b: [t, gate] -> h: [t, unit] = z, k, v, b",
+        &["identity minus rank one over unit", "not", "not"],
+    ),
+    ("descent", "x: [t, in], w: [t, class], a: [in, unit], b: [unit, class] -> y: [t, class] = x, w, a, b", &["not", "not"]),
+    ("descent_step", "x: [t, in], w: [t, out], a: [in, out] -> y: [t, out] = x, w, a", &["identity minus rank one over in"]),
     ("sparse_write", "w: [t, bit], c: [t, bit], a: [address, bit] -> y: [t, address, bit] = w, c, a", &["identity"]),
 ];
 
@@ -66,7 +76,8 @@ fn scanned_for(context: &str, cell: &str, signature: &str, steps: u64, dtype: DT
     let (output, arguments) = rest.split_once(" = ").expect("arguments");
     let names: Vec<&str> = output.split("], ").map(|o| o.split(':').next().expect("a name")).collect();
     let name = if let [one] = names[..] { one.to_owned() } else { format!("({})", names.join(", ")) };
-    let dims = "head = 2, key = 3, value = 4, in = 3, out = 3, after = 3, rate = 4, unit = 5, bit = 7, address = 3";
+    let dims =
+        "head = 2, key = 3, value = 4, in = 3, out = 3, after = 3, rate = 4, unit = 5, bit = 7, address = 3, gate = 3, item = 2, class = 3";
     let text = format!(
         "{context}\nblock the_scan[t = {steps}, {dims}]({inputs}) -> {output} {{\n  {name} = scan {cell}({arguments}) along t\n}}\n"
     );

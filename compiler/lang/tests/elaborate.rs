@@ -126,7 +126,11 @@ fn every_experiment_of_the_specs_elaborates_and_lowers() {
                 assert!(lowered.outputs.iter().all(|o| o.dims.is_empty()));
                 let inputs: Vec<&str> = lowered.inputs.iter().map(|i| i.name.as_str()).collect();
                 if matches!(found.data.corpus, Corpus::Generated(_)) {
-                    assert_eq!(inputs, ["symbols", "data.counted", "data.target"]);
+                    // A loss need not look at what is to be told.
+                    assert!(
+                        inputs[0] == "symbols" && inputs[1..].iter().all(|i| ["data.counted", "data.target"].contains(i)),
+                        "{inputs:?}"
+                    );
                 } else {
                     // A loss need not look at the tokens that follow.
                     assert!(inputs == ["tokens", "next.tokens"] || inputs == ["tokens"], "{inputs:?}");

@@ -318,6 +318,10 @@ pub(crate) struct Report {
     /// byte, else the loss, on validation.
     #[arg(long, value_name = "PART.NAME")]
     pub(crate) metric: Vec<String>,
+    /// Show sweeps that set this key to several numbers as curves along it: a column for each number, a line for each setting of the
+    /// other keys. Repeatable; the first that a sweep varies counts.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) against: Vec<String>,
 }
 
 #[derive(ClapArgs, Debug)]

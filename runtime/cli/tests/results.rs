@@ -77,6 +77,43 @@ fn a_sweep_keeps_its_finished_points_and_becomes_a_page() {
     assert!(out.contains("validation.loss") && !out.contains("accuracy"), "{out}");
     assert_eq!(ogive(folder.path(), &["report", "s", "--metric", "validation.bleu"]).status.code(), Some(2));
     assert_eq!(ogive(folder.path(), &["report", "absent"]).status.code(), Some(4));
+    // Along a key that is a number: a column for each.
+    fine(&ogive(folder.path(), &["report", "s", "--against", "width", "--metric", "validation.loss", "-o", "pages/small.md"]));
+    let page = std::fs::read_to_string(folder.path().join("pages/small.md")).expect("a page");
+    assert!(page.contains("| metric | width 4 | width 8 |") && page.contains("Mean over 2 seeds"), "{page}");
+    let plot = std::fs::read_to_string(folder.path().join("pages/small-small.svg")).expect("a plot");
+    assert_eq!(plot.matches("<polyline").count(), 1);
+    let output = ogive(folder.path(), &["report", "s", "--against", "depth"]);
+    assert!(output.status.code() == Some(2) && said(&output).1.contains("no sweep varies `depth`"), "{}", said(&output).1);
+}
+
+/// Nothing is trained, and nothing has to be: the loss may depend on no parameter.
+#[test]
+fn a_budget_of_no_steps_measures() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = "\
+model fixed[seq, symbol, class](symbols: [seq] in symbol) -> logits: [seq, class] {
+  param w: [class] ~ ones
+  logits = sign(w * float(symbols > 0))
+}
+
+experiment measured {
+  model      fixed
+  data       generated(associative_recall, pairs: 4, writes: 2, examples: 1, held_out: 8)
+  loss       sum(where(counted, cross_entropy(logits, target, over: class), 0), over: seq) / sum(float(counted), over: seq)
+  optimizer  sgd(lr: 1)
+  budget     steps: 0, batch: 4
+  every 1    { evaluate validation }
+  claim      test.loss < 2
+}
+";
+    std::fs::write(folder.path().join("measured.arch"), spec).expect("writable");
+    let (out, log) = fine(&ogive(folder.path(), &["train", "measured.arch", "--out", "r"]));
+    let ln4 = "1.3863";
+    assert!(out.contains(&format!("validation.loss {ln4}")) && out.contains(&format!("test.loss {ln4}")), "{out}\n{log}");
+    let (out, _) = fine(&ogive(folder.path(), &["data", "measured.arch"]));
+    assert!(out.contains("contexts of 20") && out.lines().any(|l| l.contains("k0") && l.contains("v3")), "{out}");
+    fine(&ogive(folder.path(), &["eval", "r", "--split", "longer"]));
 }
 
 #[test]

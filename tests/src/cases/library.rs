@@ -29,10 +29,13 @@ const SIZES: &[(&str, u64, u64)] = &[
     ("choice", 4, 7),
     ("whole", 4, 22),
     ("values", 36, 49),
+    ("item", 4, 18),
+    ("unit", 5, 23),
+    ("direction", 3, 20),
 ];
 
 /// Blocks whose result does not move with any float.
-const FLAT: &[&str] = &["correct"];
+const FLAT: &[&str] = &["correct", "dense_hopfield_sign", "hopfield_sign", "random_directions"];
 
 /// Blocks that stop a gradient on purpose: layers that read a memory.
 const STOPPED: &[&str] = &["xl_layer_with_memory"];

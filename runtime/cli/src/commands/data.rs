@@ -80,11 +80,14 @@ fn labelled(experiment: &Experiment, data: &Dataset, batch: &Bindings) -> Option
     else {
         return None;
     };
-    let alphabet: Vec<char> = strings.task.alphabet().chars().collect();
-    let symbol = |s: &i32| usize::try_from(*s).ok().and_then(|s| alphabet.get(s)).copied().unwrap_or('?');
-    let inside = |i: &usize| usize::try_from(symbols[*i]).is_ok_and(|s| s < alphabet.len());
+    let written = symbols.iter().map(|s| u64::try_from(*s).ok().and_then(|s| strings.written(s)));
+    let written: Vec<(usize, String)> = written.enumerate().filter_map(|(i, s)| Some((i, s?))).collect();
     let class = |i: usize| if counted.get(i) == Some(&1) { classes[i].to_string() } else { ".".to_owned() };
-    let string: String = (0..symbols.len()).filter(inside).map(|i| symbol(&symbols[i])).collect();
-    let classes: String = (0..classes.len()).filter(inside).map(class).collect();
-    Some(format!("{string}\n{classes}"))
+    let classes: Vec<String> = written.iter().map(|(i, _)| class(*i)).collect();
+    let width = written.iter().map(|w| w.1.len()).chain(classes.iter().map(String::len)).max().unwrap_or(1);
+    // Symbols of one character stand close together, longer ones in columns.
+    let line = |cells: &mut dyn Iterator<Item = &String>| -> String {
+        if width == 1 { cells.map(String::as_str).collect() } else { cells.map(|c| format!("{c:>width$}")).collect::<Vec<_>>().join(" ") }
+    };
+    Some(format!("{}\n{}", line(&mut written.iter().map(|w| &w.1)), line(&mut classes.iter())))
 }

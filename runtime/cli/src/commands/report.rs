@@ -4,8 +4,10 @@ use crate::args::Report;
 use crate::exit::Exit;
 use crate::experiments::failed;
 use crate::output;
+use crate::report::curve::Curves;
 use crate::report::page;
 use ogive_train::sweep::Sweep;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 pub(crate) fn run(args: &Report) -> Result<(), Exit> {
@@ -22,8 +24,15 @@ pub(crate) fn run(args: &Report) -> Result<(), Exit> {
     }
     if let Some(unknown) = args.metric.iter().find(|m| !sweeps.iter().any(|s| s.metrics().contains(m))) {
         output::error(format!("`{unknown}` was not measured"));
-        let known: std::collections::BTreeSet<String> = sweeps.iter().flat_map(Sweep::metrics).collect();
+        let known: BTreeSet<String> = sweeps.iter().flat_map(Sweep::metrics).collect();
         output::help(&format!("measured: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
+        return Err(Exit::Usage);
+    }
+    let keys = |s: &Sweep| s.points.iter().flat_map(|p| p.set.iter().map(|(k, _)| k.clone())).collect::<BTreeSet<String>>();
+    if let Some(unknown) = args.against.iter().find(|key| !sweeps.iter().any(|s| keys(s).contains(*key))) {
+        output::error(format!("no sweep varies `{unknown}`"));
+        let known: BTreeSet<String> = sweeps.iter().flat_map(keys).collect();
+        output::help(&format!("varied: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
         return Err(Exit::Usage);
     }
     let mut text = match &args.preface {
@@ -32,9 +41,11 @@ pub(crate) fn run(args: &Report) -> Result<(), Exit> {
     };
     for sweep in &sweeps {
         let metrics = page::metrics(sweep, &args.metric);
+        let curves = args.against.iter().find_map(|key| Curves::of(sweep, key, &metrics));
+        let drawn = || curves.as_ref().map_or_else(|| page::picture(sweep, metrics.first()?), |c| Some(c.svg()));
         let mut picture = None;
-        if let (Some(page), Some(metric)) = (&args.output, metrics.first())
-            && let Some(drawn) = page::picture(sweep, metric)
+        if let Some(page) = &args.output
+            && let Some(drawn) = drawn()
         {
             let stem = page.file_stem().map_or_else(|| "report".to_owned(), |s| s.to_string_lossy().into_owned());
             let name = format!("{stem}-{}.svg", sweep.experiment);
@@ -46,7 +57,7 @@ pub(crate) fn run(args: &Report) -> Result<(), Exit> {
             picture = Some(name);
         }
         text.push('\n');
-        text.push_str(&page::section(sweep, &metrics, picture.as_deref()));
+        text.push_str(&page::section(sweep, &metrics, curves.as_ref(), picture.as_deref()));
     }
     match &args.output {
         Some(path) => {

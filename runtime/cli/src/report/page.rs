@@ -1,5 +1,6 @@
 //! A Markdown page: for each sweep what the spec says of it, a table of groups over seeds, and a plot.
 
+use super::curve::Curves;
 use super::plot::{self, Row};
 use crate::output;
 use ogive_train::sweep::{Group, Sweep, spread};
@@ -22,13 +23,22 @@ pub(crate) fn metrics(sweep: &Sweep, asked: &[String]) -> Vec<String> {
     [declared, one("validation.bits_per_byte"), one("validation.loss")].into_iter().find(|m| !m.is_empty()).unwrap_or_default()
 }
 
-/// The section of one sweep; `picture` is the file of its plot.
-pub(crate) fn section(sweep: &Sweep, metrics: &[String], picture: Option<&str>) -> String {
+/// The section of one sweep; `picture` is the file of its plot. Along a key where the sweep has curves, else a row for each group.
+pub(crate) fn section(sweep: &Sweep, metrics: &[String], curves: Option<&Curves<'_>>, picture: Option<&str>) -> String {
     let mut text = format!("## {}\n\n", sweep.experiment);
     if !sweep.doc.is_empty() {
         let doc: Vec<&str> = sweep.doc.iter().map(|l| l.trim()).collect();
         let _ = writeln!(text, "{}\n", doc.join(" "));
     }
+    text.push_str(&curves.map_or_else(|| table(sweep, metrics), Curves::table));
+    if let Some(picture) = picture {
+        let _ = writeln!(text, "\n![{} of {}]({picture})", metrics.first().map_or("results", String::as_str), sweep.experiment);
+    }
+    text
+}
+
+fn table(sweep: &Sweep, metrics: &[String]) -> String {
+    let mut text = String::new();
     let groups = sweep.groups();
     let keys: Vec<&str> = groups.first().map_or_else(Vec::new, |g| g.set.iter().map(|(k, _)| *k).collect());
     let goal = groups.iter().any(|g| g.points.iter().any(|p| p.reached));
@@ -50,9 +60,6 @@ pub(crate) fn section(sweep: &Sweep, metrics: &[String], picture: Option<&str>) 
         text.push_str(" Seconds are those of the runs that were solved, evaluations included.");
     }
     text.push('\n');
-    if let Some(picture) = picture {
-        let _ = writeln!(text, "\n![{} of {}]({picture})", metrics.first().map_or("results", String::as_str), sweep.experiment);
-    }
     text
 }
 
@@ -80,7 +87,7 @@ fn cells(group: &Group<'_>, metrics: &[String], goal: bool) -> Vec<String> {
 }
 
 /// `1.234 (1.2 to 1.3)`; the number alone where all are alike to these digits.
-fn ranged(values: &[f64], digits: usize) -> String {
+pub(super) fn ranged(values: &[f64], digits: usize) -> String {
     let Some([mean, low, high]) = spread(values) else { return "-".to_owned() };
     let text = |x: f64| format!("{x:.digits$}");
     if text(low) == text(high) { text(mean) } else { format!("{} ({} to {})", text(mean), text(low), text(high)) }

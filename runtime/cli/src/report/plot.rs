@@ -56,7 +56,7 @@ pub(crate) fn svg(title: &str, axis: &str, rows: &[Row]) -> String {
 }
 
 /// Round numbers that span all values.
-fn ticks(values: impl Iterator<Item = f64>) -> Vec<f64> {
+pub(super) fn ticks(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let (low, high) = values.filter(|v| v.is_finite()).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     if low > high {
         return vec![0.0, 1.0];
@@ -69,13 +69,13 @@ fn ticks(values: impl Iterator<Item = f64>) -> Vec<f64> {
     (first..=last.max(first + 1)).map(|k| k as f64 * step).collect()
 }
 
-fn number(x: f64) -> String {
+pub(super) fn number(x: f64) -> String {
     let text = format!("{x:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -43,6 +43,13 @@ impl Source {
         let number = u64::from(words[0]) << 32 | u64::from(words[1]);
         ((u128::from(number) * u128::from(count)) >> 64) as u64
     }
+
+    /// The numbers below `count` in a random order (Fisher and Yates).
+    fn shuffled(&mut self, count: u32) -> Vec<u32> {
+        let mut all: Vec<u32> = (0..count).collect();
+        (1..all.len()).rev().for_each(|i| all.swap(i, self.below(i as u64 + 1) as usize));
+        all
+    }
 }
 
 /// The data set: strings padded to the longest of their part by the symbol after the alphabet.
@@ -61,7 +68,7 @@ pub(super) fn dataset(strings: &Generated) -> Dataset {
     Dataset {
         name: format!("generated({})", strings.task.name()),
         tokenizer: None,
-        vocab: strings.task.symbols(),
+        vocab: strings.symbols(),
         context: splits[Part::Training as usize].context,
         input: super::INPUT.to_owned(),
         fingerprint: hash.finalize().iter().map(|b| format!("{b:02x}")).collect(),
@@ -85,12 +92,12 @@ fn split(strings: &Generated, part: Part) -> Split {
         _ => strings.held_out,
     };
     let longest = lengths.last().copied().unwrap_or(0) as usize;
-    let (padding, outside) = (task.alphabet().len() as u32, task.classes() as u32);
+    let (padding, outside) = (strings.symbols() as u32 - 1, strings.classes() as u32);
     let (mut symbols, mut classes) = (Vec::new(), Vec::new());
     for index in 0..count {
         let mut source = Source::new(part, index);
         let length = if once { lengths[index as usize] } else { lengths[source.below(lengths.len() as u64) as usize] };
-        let string = string(task, length, &mut source);
+        let string = string(strings, length, &mut source);
         let pad = longest - string.symbols.len();
         symbols.extend(string.symbols.into_iter().chain(std::iter::repeat_n(padding, pad)));
         let told = |class: u32| if class == Labelled::NOTHING { outside } else { class };
@@ -100,9 +107,9 @@ fn split(strings: &Generated, part: Part) -> Split {
     Split { tokens: Tokens::memory(symbols), bytes: None, context: longest as u64, target }
 }
 
-fn string(task: Task, length: u64, source: &mut Source) -> Labelled {
+fn string(strings: &Generated, length: u64, source: &mut Source) -> Labelled {
     let mut out = Labelled::default();
-    match task {
+    match strings.task {
         Task::Parity => {
             let mut odd = 0;
             for i in 0..length {
@@ -147,6 +154,19 @@ fn string(task: Task, length: u64, source: &mut Source) -> Labelled {
             (2..length).for_each(|_| out.push(2, Labelled::NOTHING));
             out.push(3, sign);
         }
+        Task::AssociativeRecall => {
+            let pairs = strings.pairs as u32;
+            let mut held = vec![0; pairs as usize];
+            for _ in 0..strings.writes {
+                let (keys, values) = (source.shuffled(pairs), source.shuffled(pairs));
+                for (key, value) in keys.into_iter().zip(values) {
+                    out.push(key, Labelled::NOTHING);
+                    out.push(pairs + value, Labelled::NOTHING);
+                    held[key as usize] = value;
+                }
+            }
+            source.shuffled(pairs).into_iter().for_each(|key| out.push(key, held[key as usize]));
+        }
     }
     out
 }
@@ -179,14 +199,18 @@ fn walk(length: u64, whole: u64, source: &mut Source, each: &mut dyn FnMut(bool,
 mod tests {
     use super::*;
 
-    fn read(task: Task, string: &Labelled) -> (String, String) {
-        let symbols = string.symbols.iter().map(|s| task.alphabet().as_bytes()[*s as usize] as char).collect();
+    fn of(task: Task) -> Generated {
+        Generated { task, length: [2, 30], longer: [31, 60], far: [90, 96], examples: 100, held_out: 50, pairs: 5, writes: 2 }
+    }
+
+    fn read(strings: &Generated, string: &Labelled) -> (String, String) {
+        let symbols = string.symbols.iter().filter_map(|s| strings.written(u64::from(*s))).collect();
         let class = |c: &u32| if *c == Labelled::NOTHING { ".".to_owned() } else { c.to_string() };
         (symbols, string.classes.iter().map(class).collect())
     }
 
     fn made(task: Task, length: u64, index: u64) -> (String, String) {
-        read(task, &string(task, length, &mut Source::new(Part::Training, index)))
+        read(&of(task), &string(&of(task), length, &mut Source::new(Part::Training, index)))
     }
 
     #[test]
@@ -213,6 +237,30 @@ mod tests {
             seen.insert(text.chars().next());
         }
         assert_eq!(seen.len(), 2);
+    }
+
+    #[test]
+    fn every_key_is_asked_for_once_and_has_its_last_value() {
+        let strings = of(Task::AssociativeRecall);
+        assert_eq!((strings.symbols(), strings.classes()), (11, 5));
+        let mut orders = std::collections::BTreeSet::new();
+        for index in 0..50 {
+            let made = string(&strings, 25, &mut Source::new(Part::Training, index));
+            let (written, asked) = made.symbols.split_at(20);
+            assert!(made.classes[..20].iter().all(|c| *c == Labelled::NOTHING));
+            let mut held = std::collections::BTreeMap::new();
+            for pair in written.chunks(2) {
+                assert!(pair[0] < 5 && (5..10).contains(&pair[1]), "{pair:?}");
+                held.insert(pair[0], pair[1] - 5);
+            }
+            let told: Vec<u32> = asked.iter().map(|key| held[key]).collect();
+            assert_eq!(told, made.classes[20..]);
+            let mut keys = asked.to_vec();
+            keys.sort_unstable();
+            assert_eq!(keys, [0, 1, 2, 3, 4]);
+            orders.insert(asked.to_vec());
+        }
+        assert!(orders.len() > 20, "{orders:?}");
     }
 
     #[test]
@@ -287,7 +335,7 @@ mod tests {
 
     #[test]
     fn parts_have_their_lengths_and_held_out_ones_no_repeats_of_single_strings() {
-        let strings = Generated { task: Task::AnBnCn, length: [2, 30], longer: [31, 60], far: [90, 96], examples: 100, held_out: 50 };
+        let strings = of(Task::AnBnCn);
         let set = dataset(&strings);
         let contexts = |p: Part| super::super::contexts(set.split(p));
         assert_eq!(PARTS.map(contexts), [100, 10, 3, 10]);

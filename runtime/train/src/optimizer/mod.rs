@@ -43,6 +43,13 @@ pub struct Step {
     pub idle: Vec<String>,
 }
 
+impl Step {
+    /// A step that changes nothing: the forward graph.
+    pub fn idle(forward: Graph) -> Step {
+        Step { compute: forward, apply: None, states: Vec::new(), kept: Vec::new(), idle: Vec::new() }
+    }
+}
+
 /// A tensor of the store that belongs to the optimiser.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct State {

@@ -151,7 +151,11 @@ impl<'a> Trainer<'a> {
         let measured = forward.outputs.iter().filter(|o| !o.update).map(|o| o.port.name.clone());
         let metric_names = measured.filter(|n| n != "loss").collect();
         let learning = problem.gradient.learning_of(streams.is_some());
-        let step_graphs = optimizer::step_by(&forward, problem.params(), &problem.optimizer, learning)?;
+        let step_graphs = match problem.budget.steps {
+            // Nothing is trained: the loss need not depend on a parameter.
+            0 => Step::idle(forward),
+            _ => optimizer::step_by(&forward, problem.params(), &problem.optimizer, learning)?,
+        };
         let store = stored_bytes(&problem, &step_graphs);
         fit::ensure(store, &problem, &step_graphs.compute)?;
         let compile = |graph| backend.compile(graph, &options.exec).map_err(|why| fit::refused(why, store, &problem, &step_graphs.compute));
@@ -340,7 +344,9 @@ impl<'a> Trainer<'a> {
         let mut evaluations = BTreeMap::new();
         if step == 0 {
             let mut row = Vec::new();
-            evaluations = self.measure(self.parts_after(0), &mut row, observer)?;
+            // A budget of no steps measures what there is.
+            let due = if self.spent() { self.parts_at_end() } else { self.parts_after(0) };
+            evaluations = self.measure(due, &mut row, observer)?;
             if !row.is_empty() {
                 self.metrics.write(0, &row, routing::by_part(&evaluations))?;
             }

@@ -24,7 +24,7 @@ use super::table::Table;
 use super::value::Val;
 use crate::codes;
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::hir::experiment::{Budget, Corpus, Data, Experiment, Gradient, Objective, Task};
+use crate::hir::experiment::{Budget, Corpus, Data, Experiment, Generated, Gradient, Objective};
 use crate::hir::{InstanceId, Program};
 use crate::source::FileId;
 use crate::spec::Spec;
@@ -390,7 +390,7 @@ impl<'a> Reader<'_, 'a> {
         };
         let data = data?;
         if let Corpus::Generated(strings) = data.corpus {
-            self.bind_generated(block, at, strings.task, preset)?;
+            self.bind_generated(block, at, strings, preset)?;
         }
         let segment = segment.filter(|_| settings.training);
         let context = settings.dims.get("context").copied().or(segment).unwrap_or(data.context);
@@ -418,7 +418,8 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// Binds the dim of classes that labelled strings have.
-    fn bind_generated(&mut self, block: &'a Block, at: crate::source::Span, task: Task, preset: &mut Preset) -> Option<()> {
+    fn bind_generated(&mut self, block: &'a Block, at: crate::source::Span, strings: Generated, preset: &mut Preset) -> Option<()> {
+        let (task, classes) = (strings.task, strings.classes());
         let Some(class) = block.dims.iter().find(|d| d.name.name == CLASS) else {
             let message = format!("`{}` has a class at every position; `{}` has no dim `{CLASS}`", task.name(), block.name.name);
             let error = Diagnostic::error(codes::data::INPUT, message, at, "has no classes").label(block.header, "declared here");
@@ -429,14 +430,14 @@ impl<'a> Reader<'_, 'a> {
             return None;
         };
         match preset.dims.iter().find(|(n, _)| n == CLASS) {
-            Some((_, size)) if *size != task.classes() => {
-                let message = format!("`{CLASS}` is {size}, but `{}` has {} classes", task.name(), task.classes());
+            Some((_, size)) if *size != classes => {
+                let message = format!("`{CLASS}` is {size}, but `{}` has {classes} classes", task.name());
                 let error = Diagnostic::error(codes::experiment::OPTION_VALUE, message, at, format!("`{CLASS}` is {size}"));
                 self.report(error.label(class.name.span, "declared here").help(format!("leave `{CLASS}` out: the data says it")));
                 return None;
             }
             Some(_) => {}
-            None => preset.dims.push((CLASS.to_string(), task.classes())),
+            None => preset.dims.push((CLASS.to_string(), classes)),
         }
         Some(())
     }
