@@ -116,7 +116,7 @@ fn block(axes: &[Axis], l: &Loop, free: &[AxisId]) -> u64 {
     let positions: u64 = free.iter().map(size).product();
     let states: u64 = l.body.results[..l.carries].iter().map(|&r| elements(axes, &l.body.ty(r).shape)).sum();
     let fits = |s: &u64| size(&free[0]).is_multiple_of(*s) && s * states <= BLOCK * positions && positions >= BLOCKS * s;
-    (2..=size(&free[0])).filter(fits).last().unwrap_or(1)
+    (2..=size(&free[0])).rev().find(fits).unwrap_or(1)
 }
 
 fn elements(axes: &[Axis], shape: &Shape) -> u64 {

@@ -149,7 +149,11 @@ unsafe fn rows<S: Simd, const V: usize, const ADDED: u8, const SUMMED: u8, const
                     1 => S::fma(old, y, load(z)),
                     _ => S::fma(old, y, S::mul(load(z), factor(w1, w))),
                 };
-                if n == LANES { S::store(to.add(at), new) } else { S::store_tail(to.add(at), n, new) }
+                if n == LANES {
+                    S::store(to.add(at), new)
+                } else {
+                    S::store_tail(to.add(at), n, new)
+                }
                 if SUMMED > 0 {
                     *sum = S::fma(if SUMMED == 1 { old } else { new }, factor(v1, v), *sum);
                 }
@@ -184,9 +188,27 @@ impl Place {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Do {
     /// A sum over rows of the products of two, not yet part of another call.
-    Sum { x: Place, v: Place, to: Place },
-    RankOne { shape: RankOne, x: Place, y: Place, z: Place, w: Place, v: Place, to: Place, sum: Place },
-    Product { product: Product, a: Place, b: Place, c: Place },
+    Sum {
+        x: Place,
+        v: Place,
+        to: Place,
+    },
+    RankOne {
+        shape: RankOne,
+        x: Place,
+        y: Place,
+        z: Place,
+        w: Place,
+        v: Place,
+        to: Place,
+        sum: Place,
+    },
+    Product {
+        product: Product,
+        a: Place,
+        b: Place,
+        c: Place,
+    },
 }
 
 /// A program of calls.
@@ -258,7 +280,9 @@ fn with_sum(call: &Do, next: &Do, program: &Rows) -> Option<Do> {
             if *a == *to || *a == x { (a, b, sum, true) } else { (b, a, sum, true) }
         }
         // A column times the matrix, not the matrix times a row.
-        Do::Product { product, a, b, c } if product.b == [b.row, 1] && product.k == shape.rows && product.n == shape.columns => (b, a, c, false),
+        Do::Product { product, a, b, c } if product.b == [b.row, 1] && product.k == shape.rows && product.n == shape.columns => {
+            (b, a, c, false)
+        }
         _ => return None,
     };
     let summed = match matrix {
@@ -366,7 +390,8 @@ impl Finder<'_> {
             Some((_, Some(_))) => Added::Scaled,
         };
         let w = factor.unwrap_or(y);
-        let shape = RankOne { rows, columns, x: x.row, y: y.row, z: own.row, w: w.row, v: 0, to: to.row, added, summed: Summed::Nothing, wide };
+        let shape =
+            RankOne { rows, columns, x: x.row, y: y.row, z: own.row, w: w.row, v: 0, to: to.row, added, summed: Summed::Nothing, wide };
         Do::RankOne { shape, x, y, z: own, w, v: y, to, sum: to }
     }
 

@@ -1,8 +1,8 @@
 //! The rule of scans: one loop in the scan's own direction is appended, which takes the steps once more, brings the sensitivities up to
 //! date, and adds up the gradients of the sources.
 
-use super::super::reverse::{How, Sweep, sweep};
 use super::super::outer::{self, Outer};
+use super::super::reverse::{How, Sweep, sweep};
 use super::super::{GradError, activity, emit};
 use super::cell::Cell;
 use super::locate::{self, Obstacle, Rows};
@@ -405,7 +405,8 @@ impl Sweep<'_> {
                 self.sensitivities.push(Sensitivity { scan: y, carry, source: plan.sources[s].outside, last, steps });
             }
         }
-        let totals: BTreeMap<usize, Value> = sums.keys().copied().zip(results[cells + sensitivities.len()..carried].iter().copied()).collect();
+        let totals: BTreeMap<usize, Value> =
+            sums.keys().copied().zip(results[cells + sensitivities.len()..carried].iter().copied()).collect();
         for (s, source) in plan.sources.iter().enumerate() {
             let mut parts: Vec<Value> = totals.get(&s).copied().into_iter().collect();
             for &k in &source.states {
