@@ -202,6 +202,31 @@ fn segments_give_the_same_and_keep_the_states_between_them_alone() {
     }
 }
 
+#[test]
+fn states_computed_backwards_give_the_same_gradients() {
+    let mut inverted = Vec::new();
+    for case in CASES {
+        for backwards in [false, true] {
+            for length in [1, 5, 16] {
+                let plain = graph(case, length, backwards);
+                let marked = segments(&plain, Keep::Invert);
+                if text::print_plain(&marked).contains("inverted along") && !inverted.contains(&case.name) {
+                    inverted.push(case.name);
+                }
+                let expected = run(&with_gradients(&plain));
+                let differentiated = with_gradients(&marked);
+                assert!(!text::print_plain(&differentiated).contains("inverted along"), "{}", case.name);
+                for (name, found) in run(&differentiated) {
+                    let scale = expected[&name].iter().fold(1.0f64, |m, x| m.max(x.abs()));
+                    let apart = expected[&name].iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                    assert!(apart <= 1e-13 * scale, "{}, length {length}, backwards {backwards}: `{name}` differs by {apart:e}", case.name);
+                }
+            }
+        }
+    }
+    assert!(inverted.iter().any(|name| name.contains("sum")), "{inverted:?}");
+}
+
 /// Elements of the largest value outside of loops that no input and no output is.
 fn largest(graph: &Graph) -> u64 {
     let is_port = |i: usize| graph.outputs.iter().any(|o| o.value.index() == i);
@@ -222,6 +247,12 @@ fn what_the_backward_pass_keeps_grows_as_is_promised() {
     assert_eq!(largest(&with_gradients(&step)), length * state, "step by step keeps a state for each step");
     let chunks = with_gradients(&parallel(&step, Way::Chunk(Some(64))));
     assert!(largest(&chunks) <= 2 * length * width, "in chunks {} is kept", largest(&chunks));
+    let sums = CASES.iter().find(|c| c.name == "sums of outer products").expect("the case");
+    let text = format!("axis t = {length}\naxis b = 1\naxis k = 64\naxis v = 64\naxis c = 2\n{}", sums.text.replace("SCAN", "scan"));
+    let sums = parse::parse(&text).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(largest(&with_gradients(&sums)), length * state, "step by step keeps a state for each step");
+    let backwards = with_gradients(&segments(&sums, Keep::Invert));
+    assert!(largest(&backwards) <= state.max(2 * length * width), "computed backwards {} is kept", largest(&backwards));
     let cut = with_gradients(&segments(&step, Keep::Segments(None)));
     assert!(largest(&cut) <= (32 * state).max(2 * length * width), "in segments {} is kept", largest(&cut));
 }

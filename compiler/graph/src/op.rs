@@ -166,6 +166,8 @@ pub enum LoopKind {
     Scan,
     /// Positions that know nothing of each other: no carries.
     Each,
+    /// Time, where the backward pass computes states from those after them wherever a step can be taken back.
+    Inverted,
     /// Segments of time, each a scan in the body: what they compute is computed again for the backward pass.
     Segments,
 }

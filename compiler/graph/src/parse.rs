@@ -182,7 +182,7 @@ impl<'t> Parser<'t> {
                 let inputs = self.value_list(line)?.into();
                 return Ok((Op::Random(Random { distribution, site, order }), inputs));
             }
-            "repeat" | "scan" | "each" | "segments" => return self.repeat(name, line),
+            "repeat" | "scan" | "each" | "segments" | "inverted" => return self.repeat(name, line),
             "project" => {
                 let index = number(line)?;
                 need(line.keyword("of"), "`of`", line)?;
@@ -289,6 +289,7 @@ impl<'t> Parser<'t> {
             "repeat" => LoopKind::Repeat,
             "scan" => LoopKind::Scan,
             "segments" => LoopKind::Segments,
+            "inverted" => LoopKind::Inverted,
             _ => LoopKind::Each,
         };
         let reverse = line.keyword("backwards");

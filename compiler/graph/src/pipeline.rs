@@ -5,6 +5,7 @@
 //! nodes that fuse, stops of gradients have done their work, what differentiation wrote twice becomes one, and what sums should
 //! compute for themselves is written twice again.
 
+use crate::autodiff::inverse::ordinary;
 use crate::batch::batch;
 use crate::cse::cse;
 use crate::dce::dce;
@@ -63,6 +64,7 @@ pub const FORWARD_IN_TIME: &[Pass] = &[
 
 /// From differentiation (or none) to fusion.
 pub const BACKEND: &[Pass] = &[
+    pass("ordinary", ordinary),
     pass("simplify", simplify),
     pass("decompose", decompose),
     pass("cse", cse),

@@ -4,6 +4,7 @@
 //! between segments, and those within one segment while the backward pass is in it: twice the square root instead of L, for one more forward
 //! pass (Chen, Xu, Zhang, Guestrin 2016).
 
+use crate::autodiff::inverse;
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Axis, Graph, Node};
@@ -17,13 +18,15 @@ use std::str::FromStr;
 /// What a scan keeps of its states for the backward pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Keep {
-    /// All, or segments where all take more than [`MOST`] bytes.
+    /// All; where they take more than [`MOST`] bytes, the last ones if all steps can be taken back, else segments.
     #[default]
     Auto,
     /// All.
     Save,
     /// Those between segments of so many steps, if given.
     Segments(Option<u64>),
+    /// The last ones, where steps can be taken back ([`inverse`]); of other states all.
+    Invert,
 }
 
 /// Bytes of states that a scan keeps at most where nothing else is asked for.
@@ -34,6 +37,7 @@ impl fmt::Display for Keep {
         match self {
             Keep::Auto => f.write_str("auto"),
             Keep::Save => f.write_str("save"),
+            Keep::Invert => f.write_str("invert"),
             Keep::Segments(None) => f.write_str("segments"),
             Keep::Segments(Some(steps)) => write!(f, "segments({steps})"),
         }
@@ -48,10 +52,11 @@ impl FromStr for Keep {
         match text {
             "auto" => Ok(Keep::Auto),
             "save" => Ok(Keep::Save),
+            "invert" => Ok(Keep::Invert),
             "segments" => Ok(Keep::Segments(None)),
             _ => sized()
                 .map(|n| Keep::Segments(Some(n)))
-                .ok_or_else(|| format!("`{text}` is none of auto, save, segments, segments(STEPS) with a whole number of steps")),
+                .ok_or_else(|| format!("`{text}` is none of auto, save, invert, segments, segments(STEPS) with a whole number of steps")),
         }
     }
 }
@@ -68,10 +73,26 @@ struct Segments {
 impl Rewrite for Segments {
     fn node(&mut self, b: &mut Builder<'_>, node: Node, _old: Value) -> New {
         let Op::Loop(l) = &node.op else { return New::One(b.region.push(node)) };
+        if inverts(b.axes, l, self.keep) {
+            let op = Op::Loop(Box::new(Loop { kind: LoopKind::Inverted, ..(**l).clone() }));
+            return New::One(b.region.push(Node { op, ..node }));
+        }
         match length(b.axes, l, self.keep) {
             Some(steps) => New::Results(cut(b, l, &node.inputs, steps)),
             None => New::One(b.region.push(node)),
         }
+    }
+}
+
+/// Whether the states of a scan are to be computed backwards.
+fn inverts(axes: &[Axis], l: &Loop, keep: Keep) -> bool {
+    if l.kind != LoopKind::Scan || l.carries == 0 || !matches!(keep, Keep::Invert | Keep::Auto) {
+        return false;
+    }
+    let (some, all) = inverse::invertible(axes, l);
+    match keep {
+        Keep::Invert => some > 0,
+        _ => some == all && all.saturating_mul(axes[l.axis.index()].size) > MOST,
     }
 }
 
@@ -84,7 +105,7 @@ fn length(axes: &[Axis], l: &Loop, keep: Keep) -> Option<u64> {
     }
     let root = (1..).find(|n: &u64| n.saturating_mul(*n) >= steps).unwrap_or(steps);
     let chosen = match keep {
-        Keep::Save => return None,
+        Keep::Save | Keep::Invert => return None,
         Keep::Segments(asked) => asked.unwrap_or(root),
         Keep::Auto => {
             let bytes = |v: &Value| {

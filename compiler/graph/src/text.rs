@@ -245,6 +245,7 @@ impl Printer<'_> {
                     LoopKind::Scan => "scan",
                     LoopKind::Each => "each",
                     LoopKind::Segments => "segments",
+                    LoopKind::Inverted => "inverted",
                 };
                 let carried = l.carries.min(node.inputs.len());
                 let stacked = (carried + l.stacked).min(node.inputs.len());

@@ -93,8 +93,8 @@ pub(crate) struct Scans {
     /// what does not admit the way asked for goes step by step.
     #[arg(long, value_name = "WAY", default_value_t = Way::Auto)]
     scan: Way,
-    /// What scans keep of their states for the backward pass: auto, save (all), segments or segments(STEPS); what lies within a segment is
-    /// computed again.
+    /// What scans keep of their states for the backward pass: auto, save (all), segments or segments(STEPS), or invert; what lies within a
+    /// segment is computed again, and where steps add what no state decides, states are computed backwards from the last.
     #[arg(long, value_name = "WHAT", default_value_t = Keep::Auto)]
     keep: Keep,
 }

@@ -6,6 +6,7 @@
 use super::GradError;
 use super::activity;
 use super::emit;
+use super::inverse;
 use super::outer::{self, Outer};
 use super::residuals::{self, Origin};
 use super::reverse::{How, Sweep, sweep};
@@ -26,8 +27,10 @@ struct Step {
     invariant: Vec<(Value, Value)>,
     /// Results of the backward step: new carries, then collected values.
     results: Vec<Value>,
-    /// For each result the input of the forward loop whose cotangent it is.
-    receivers: Vec<Value>,
+    /// For each result the input of the forward loop whose cotangent it is; none for states.
+    receivers: Vec<Option<Value>>,
+    /// Carries that are not kept: their arguments, and what stands for them in the backward step.
+    inverted: BTreeMap<Value, Value>,
     /// Cotangents that are computed after the loop.
     outers: Vec<Outer>,
 }
@@ -134,43 +137,53 @@ impl Sweep<'_> {
                 Some(dx) => emit::spread(&mut b, dx, &ty.shape),
                 None => emit::zeros(&mut b, &ty),
             });
-            receivers.push(node.inputs[i]);
+            receivers.push(Some(node.inputs[i]));
         }
+        let mut divided: Vec<(usize, Vec<Value>)> = Vec::new();
         for i in (l.carries + l.stacked..node.inputs.len()).filter(|&i| wanted[i]) {
             let Some(dx) = cotangent(i) else { continue };
-            let parts = outer::divide(&b, l.axis, &late, dx, node.inputs[i], &mut outers);
+            divided.push((i, outer::divide(&b, l.axis, &late, dx, node.inputs[i], &mut outers)));
+        }
+        let bases: BTreeSet<Value> = outers.iter().flat_map(Outer::bases).collect();
+        for (i, mut parts) in divided {
+            outers.extend(outer::sums(&b, l.axis, &mut parts, node.inputs[i], &|v| late[v.index()] && bases.contains(&v)));
             let Some(dx) = emit::total(&mut b, &parts) else { continue };
             let ty = b.ty(dx).clone();
             let sum = fresh(&mut b.region, ty.clone());
             sums.push((sum, ty));
             results.push(emit::add(&mut b, sum, dx));
-            receivers.push(node.inputs[i]);
+            receivers.push(Some(node.inputs[i]));
         }
         for i in (l.carries..l.carries + l.stacked).filter(|&i| wanted[i]) {
             let Some(dx) = cotangent(i) else { continue };
             results.push(dx);
-            receivers.push(node.inputs[i]);
+            receivers.push(Some(node.inputs[i]));
         }
         let region = b.region;
         for (inside, ty) in sums {
             let outside = emit::zeros(&mut self.b, &ty);
             carried.push((inside, outside));
         }
-        Ok(Step { region, carried, stacked, invariant, results, receivers, outers })
+        Ok(Step { region, carried, stacked, invariant, results, receivers, inverted: BTreeMap::new(), outers })
     }
 
     /// Divides the joint region into the forward step, which collects residuals, and the backward step; appends the backward loop.
     fn close(&mut self, y: Value, node: &Node, l: &Loop, mut step: Step) {
+        if l.kind == LoopKind::Inverted {
+            self.invert(y, l, &mut step);
+        }
         let late = late(&step.region);
         let (mut copied, needed) = backward_nodes(&step, &late);
         let collected: BTreeMap<Value, usize> = l.body.results.iter().enumerate().skip(l.carries).rev().map(|(i, &v)| (v, i)).collect();
         let free = |index: usize| match step.region.nodes[index].op {
             Op::Argument(i) if i as usize >= l.carries => true,
-            _ => collected.contains_key(&Value(index as u32)),
+            _ => collected.contains_key(&Value(index as u32)) || step.inverted.contains_key(&Value(index as u32)),
         };
         // A segment keeps its states at most; all else is computed again.
         let effort = |op: &Op| match (l.kind, op) {
-            (LoopKind::Segments, Op::Argument(_)) | (LoopKind::Repeat | LoopKind::Scan | LoopKind::Each, _) => residuals::effort(op),
+            (LoopKind::Segments, Op::Argument(_)) | (LoopKind::Repeat | LoopKind::Scan | LoopKind::Inverted | LoopKind::Each, _) => {
+                residuals::effort(op)
+            }
             (LoopKind::Segments, _) => Origin::Cheap,
         };
         let origins: Vec<Origin> =
@@ -213,7 +226,7 @@ impl Sweep<'_> {
             let outside = self.project(y, index, body.ty(body.results[index]), l.axis);
             step.stacked.push((value, outside));
         }
-        for &value in given.difference(&saved) {
+        for &value in given.difference(&saved).filter(|v| !step.inverted.contains_key(v)) {
             match step.region.node(value).op {
                 Op::Argument(i) if (l.carries..l.carries + l.stacked).contains(&(i as usize)) => {
                     step.stacked.push((value, node.inputs[i as usize]));
@@ -226,7 +239,7 @@ impl Sweep<'_> {
                 }
             }
         }
-        self.b.region.nodes[y.index()].op = Op::Loop(Box::new(Loop { body, ..l.clone() }));
+        self.b.region.nodes[y.index()].op = Op::Loop(Box::new(Loop { kind: ordinary(l.kind), body, ..l.clone() }));
         self.append(l, step, &copied, &spare);
     }
 
@@ -262,19 +275,53 @@ impl Sweep<'_> {
             backward.made = b.region;
         }
         let chosen: Vec<bool> = copied.iter().zip(&live).map(|(&copied, &live)| copied && live).collect();
+        // States that are computed backwards come before what reads them.
+        let states = live_from(&step.region, step.inverted.values().copied(), &|v| outside.contains_key(&v));
+        backward.nodes(&chosen.iter().zip(&states).map(|(chosen, state)| *chosen && *state).collect::<Vec<bool>>());
+        for (argument, state) in &step.inverted {
+            backward.to[argument.index()] = Some(backward.renamed(*state));
+        }
         backward.nodes(&chosen);
         let results = roots.iter().map(|&v| backward.renamed(v)).collect();
         let body = Region { results, ..backward.made };
         let (carries, stacked) = (step.carried.len(), step.stacked.len());
-        let back = Loop { kind: l.kind, axis: l.axis, reverse: !l.reverse, carries, stacked, body };
+        let back = Loop { kind: ordinary(l.kind), axis: l.axis, reverse: !l.reverse, carries, stacked, body };
         let grads = self.b.repeat(back, &inputs);
-        for (&receiver, &dx) in step.receivers.iter().zip(&grads) {
-            self.give(receiver, dx);
+        for (receiver, &dx) in step.receivers.iter().zip(&grads) {
+            if let Some(receiver) = *receiver {
+                self.give(receiver, dx);
+            }
         }
         outside.extend(bases.into_iter().zip(grads.into_iter().skip(step.results.len())));
         for outer in &step.outers {
             let dx = outer.build(&mut self.b, l.axis, &outside);
             self.give(outer.receiver, dx);
+        }
+    }
+
+    /// Lets the backward step carry those states that it reads and that its steps can be taken back to, from the last ones on.
+    fn invert(&mut self, y: Value, l: &Loop, step: &mut Step) {
+        let mut region = l.body.clone();
+        let arguments = unify_arguments(&mut region);
+        let (_, needed) = backward_nodes(step, &late(&step.region));
+        for (i, &result) in l.body.results[..l.carries].iter().enumerate() {
+            let Some(&argument) = arguments.get(&(i as u32)).filter(|a| needed.contains(a)) else { continue };
+            let ty = region.ty(argument).clone();
+            let Some(found) = inverse::inverse(&region, result, l.carries, i, &arguments).filter(|_| !ty.shape.contains(l.axis)) else {
+                continue;
+            };
+            let origin = region.node(result).origin.clone();
+            let op = Op::Argument(u32::MAX);
+            let after = step.region.push(Node { op, inputs: Default::default(), ty: ty.clone(), origin: origin.clone() });
+            let inputs = [after, found.difference].as_slice().into();
+            let old = step.region.push(Node { op: Op::Map(found.f), inputs, ty: ty.clone(), origin: origin.clone() });
+            let op = Op::Project(i as u32);
+            let last = self.b.region.push(Node { op, inputs: [y].as_slice().into(), ty, origin });
+            let at = step.carried.len();
+            step.carried.push((after, last));
+            step.results.insert(at, old);
+            step.receivers.insert(at, None);
+            step.inverted.insert(argument, old);
         }
     }
 
@@ -335,10 +382,19 @@ fn backward_nodes(step: &Step, late: &[bool]) -> (Vec<bool>, BTreeSet<Value>) {
     (copied, needed)
 }
 
+/// The kind of a loop whose backward pass has been made.
+fn ordinary(kind: LoopKind) -> LoopKind {
+    if kind == LoopKind::Inverted { LoopKind::Scan } else { kind }
+}
+
 /// The nodes that the roots need; what is given needs nothing.
 fn live(region: &Region, roots: &[Value], given: impl Fn(Value) -> bool) -> Vec<bool> {
+    live_from(region, roots.iter().copied(), &given)
+}
+
+fn live_from(region: &Region, roots: impl Iterator<Item = Value>, given: &dyn Fn(Value) -> bool) -> Vec<bool> {
     let mut live = vec![false; region.nodes.len()];
-    let mut stack = roots.to_vec();
+    let mut stack: Vec<Value> = roots.collect();
     while let Some(value) = stack.pop() {
         if !std::mem::replace(&mut live[value.index()], true) && !given(value) {
             stack.extend(&region.node(value).inputs);

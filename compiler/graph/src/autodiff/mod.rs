@@ -8,6 +8,7 @@ mod activity;
 mod cut;
 pub(crate) mod emit;
 pub mod forward;
+pub mod inverse;
 mod loops;
 mod map;
 mod outer;

@@ -1,24 +1,25 @@
 //! Weight gradients taken out of a backward loop. Where the cotangent of an invariant is a contraction or an outer product in each step
 //! and its operands are smaller than it, the steps keep the operands and one contraction over them and the loop's axis follows the loop: one matrix product
-//! over all steps in place of reading and writing the sum in each.
+//! over all steps in place of reading and writing the sum in each. What is kept anyway is also summed after the loop where the cotangent
+//! is no more than a sum of it, as that of a bias is.
 
 use super::emit;
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::Region;
-use crate::op::{MapFn, Op};
+use crate::op::{MapFn, Op, ReduceFn};
 use crate::shape::Shape;
 use std::collections::BTreeMap;
 
-/// A sum over the steps of a product of two values of the step, given to an input of the loop.
+/// A sum over the steps of a product of two values of the step, or of one, given to an input of the loop.
 pub(super) struct Outer {
     /// The input of the loop.
     pub(super) receiver: Value,
     /// The operands.
-    operands: [Renamed; 2],
-    /// What to do to the contraction.
+    operands: Vec<Renamed>,
+    /// What to do to the sum.
     renames: Vec<Vec<(AxisId, AxisId)>>,
-    /// Axes of the contraction.
+    /// Axes of the sum.
     kept: Shape,
 }
 
@@ -30,20 +31,47 @@ struct Renamed {
 
 impl Outer {
     /// The values of the step that the product is made of.
-    pub(super) fn bases(&self) -> [Value; 2] {
-        [self.operands[0].base, self.operands[1].base]
+    pub(super) fn bases(&self) -> impl Iterator<Item = Value> {
+        self.operands.iter().map(|o| o.base)
     }
 
     /// The product over all steps, from what stands outside for the values of the step.
     pub(super) fn build(&self, b: &mut Builder<'_>, axis: AxisId, outside: &BTreeMap<Value, Value>) -> Value {
-        let [x, z] = [0, 1].map(|i| {
-            let operand = &self.operands[i];
-            apply(b, outside[&operand.base], &operand.renames)
-        });
-        let (x, z) = if b.shape(z).contains(axis) { (x, z) } else { (z, x) };
-        let product = emit::contract_onto(b, x, z, &self.kept);
-        apply(b, product, &self.renames)
+        let made: Vec<Value> = self.operands.iter().map(|o| apply(b, outside[&o.base], &o.renames)).collect();
+        let sum = match made.as_slice() {
+            &[x, z] => {
+                let (x, z) = if b.shape(z).contains(axis) { (x, z) } else { (z, x) };
+                emit::contract_onto(b, x, z, &self.kept)
+            }
+            made => {
+                let over = b.shape(made[0]).minus(&self.kept);
+                b.reduce(ReduceFn::Sum, made[0], over.axes())
+            }
+        };
+        apply(b, sum, &self.renames)
     }
+}
+
+/// Of parts to sum up in the loop, those that are sums of what `kept` says is there for all steps anyway.
+pub(super) fn sums(b: &Builder<'_>, axis: AxisId, parts: &mut Vec<Value>, receiver: Value, kept: &dyn Fn(Value) -> bool) -> Vec<Outer> {
+    let mut out = Vec::new();
+    parts.retain(|&part| {
+        let sum = renamed(&b.region, part);
+        let node = b.region.node(sum.base);
+        let operand = match node.op {
+            Op::Reduce(ReduceFn::Sum, _) => renamed(&b.region, node.inputs[0]),
+            _ => Renamed { base: sum.base, renames: Vec::new() },
+        };
+        let values = [part, sum.base, operand.base].into_iter().chain(node.inputs.first().copied());
+        let named = |r: &Renamed| r.renames.iter().flatten().any(|pair| pair.0 == axis || pair.1 == axis);
+        let apart = values.into_iter().all(|v| !b.shape(v).contains(axis)) && !named(&sum) && !named(&operand);
+        let moves = apart && kept(operand.base);
+        if moves {
+            out.push(Outer { receiver, kept: node.ty.shape.clone(), operands: vec![operand], renames: sum.renames });
+        }
+        !moves
+    });
+    out
 }
 
 /// Divides the cotangent `dx` of the input `receiver` into products to take out of the loop and parts to sum up within it.
@@ -76,7 +104,7 @@ fn outer(b: &Builder<'_>, axis: AxisId, late: &[bool], part: Value, receiver: Va
     let steps = operands.iter().any(|o| late[o.base.index()]);
     let named = |r: &Renamed| r.renames.iter().flatten().any(|pair| pair.0 == axis || pair.1 == axis);
     let free = values.copied().all(apart) && !named(&product) && !operands.iter().any(named);
-    (small && steps && free).then(|| Outer { receiver, kept: node.ty.shape.clone(), operands, renames: product.renames })
+    (small && steps && free).then(|| Outer { receiver, kept: node.ty.shape.clone(), operands: operands.into(), renames: product.renames })
 }
 
 /// A value as a renaming of another that is none.

@@ -184,7 +184,8 @@ impl<'g> Planner<'g> {
     }
 }
 
-fn by_stride(shape: &Shape, to: &Storage) -> Vec<AxisId> {
+/// Axes of a value from the slowest in memory.
+pub(super) fn by_stride(shape: &Shape, to: &Storage) -> Vec<AxisId> {
     let mut axes: Vec<AxisId> = shape.iter().collect();
     axes.sort_by_key(|&a| std::cmp::Reverse(to.stride(a)));
     axes

@@ -1,16 +1,24 @@
 //! Plans a region: which values get memory and where, its groups in sequence, loops around bodies.
 
+use super::emit::by_stride;
 use super::layout::Layout;
 use super::order::{Order, base};
 use super::storage::Storage;
 use super::{Planner, Unsupported};
-use crate::entity::Value;
+use crate::entity::{AxisId, Value};
 use crate::fuse::{Class, Group, Groups, Kind, class, domain_of, groups, register_operands};
 use crate::graph::{Graph, Region};
 use crate::op::{Loop, LoopKind, Op};
 use crate::plan::Step;
-use crate::shape::DType;
+use crate::shape::{DType, Shape};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Elements of an invariant that is worth turning once before a loop.
+const LARGE: u64 = 1 << 12;
+/// Steps that pay for it.
+const STEPS: u64 = 4;
+/// Most rows that it is multiplied by in each step.
+const FEW: u64 = 24;
 
 /// A region being planned.
 pub(crate) struct Frame<'g> {
@@ -259,7 +267,8 @@ impl<'g> Planner<'g> {
             } else if j < l.carries + l.stacked {
                 around.arguments.push(from.slice_in_loop(l.axis, id));
             } else {
-                around.arguments.push(from);
+                let along = self.along_columns(frame, l, j, input, &from);
+                around.arguments.push(along.unwrap_or(from));
             }
         }
         for (k, &r) in l.body.results.iter().enumerate() {
@@ -295,6 +304,39 @@ impl<'g> Planner<'g> {
         self.local &= !apart;
         frame.steps.push(Step::Loop { id, times: self.graph.size(l.axis), reverse: l.reverse, apart, body });
         Ok(())
+    }
+
+    /// A copy, made before the loop, of an invariant matrix that every step multiplies from the left by a few rows, with its columns side by
+    /// side: the products then read it where it lies. `None` where it lies so already, or has other readers.
+    fn along_columns(&mut self, frame: &mut Frame<'g>, l: &Loop, j: usize, input: Value, from: &Storage) -> Option<Storage> {
+        let ty = frame.region.ty(input);
+        let elements = |shape: &Shape| self.graph.elements(shape);
+        if l.kind != LoopKind::Scan || ty.dtype != DType::F32 || elements(&ty.shape) < LARGE || self.graph.size(l.axis) < STEPS {
+            return None;
+        }
+        let inside = Value(l.body.nodes.iter().position(|n| n.op == Op::Argument(j as u32))? as u32);
+        let mut summed: Option<Shape> = None;
+        for node in l.body.nodes.iter().filter(|n| n.inputs.contains(&inside)) {
+            let Op::Contract(over) = &node.op else { return None };
+            let other = if node.inputs[0] == inside { node.inputs[1] } else { node.inputs[0] };
+            let over = Shape::of(over.iter().copied());
+            let shared = l.body.ty(other).shape.intersection(&ty.shape) == over;
+            let few = elements(&l.body.ty(other).shape) <= FEW * elements(&over);
+            if other == inside || !shared || !few || summed.as_ref().is_some_and(|s| *s != over) {
+                return None;
+            }
+            summed = Some(over);
+        }
+        let (rows, columns): (Vec<AxisId>, Vec<AxisId>) =
+            by_stride(&ty.shape, from).into_iter().partition(|&a| summed.as_ref().is_some_and(|s| s.contains(a)));
+        let crosswise = rows.last().is_some_and(|&a| from.stride(a) == 1) && !columns.is_empty();
+        if !crosswise {
+            return None;
+        }
+        let order: Vec<AxisId> = rows.into_iter().chain(columns).collect();
+        let to = self.fresh(&format!("{input}"), ty, &order);
+        self.copy(&mut frame.steps, from, &to, ty, frame.region.node(input));
+        Some(to)
     }
 
     /// Memory of carry `j`: two halves that take turns, or, where the loop collects the carry as it enters each iteration, the collection

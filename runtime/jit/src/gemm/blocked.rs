@@ -17,6 +17,8 @@ pub(super) const ROWS: usize = 12;
 /// Most rows of A that are packed at a time where they lie crosswise: each of their elements is then read once, along the addresses. A multiple
 /// of the rows of every set.
 pub(super) const CROSS: usize = 22 * ROWS;
+/// Most rows of A for which whole panels of B are read where they lie, if their rows are contiguous: packing would cost as much as it saves.
+const FEW: usize = 24;
 /// f32s of space that [`product`] needs.
 pub(crate) const SPACE: usize = DEPTH * WIDTH + 22 * pack::distance(DEPTH, ROWS) + 22 * LANES + LANES;
 
@@ -54,7 +56,12 @@ unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *con
             while l < p.k {
                 let k = (p.k - l).min(depth);
                 let beta = if l == 0 { p.beta } else { 1.0 };
-                pack::columns::<S>(k, columns, panel, b.offset(l as isize * p.b[0] + j as isize * p.b[1]), p.b, packed_b);
+                let from_b = b.offset(l as isize * p.b[0] + j as isize * p.b[1]);
+                let direct = p.m <= FEW && p.b[1] == 1 && p.b[0] > 0 && columns.is_multiple_of(panel);
+                if !direct {
+                    pack::columns::<S>(k, columns, panel, from_b, p.b, packed_b);
+                }
+                let (panels, distance, apart) = if direct { (from_b, p.b[0] as usize, 1) } else { (packed_b.cast_const(), panel, k) };
                 let along = p.a[1] == 1;
                 // What the next block will pack.
                 let next = (p.k - l - k).min(depth);
@@ -65,7 +72,7 @@ unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *con
                     let from = a.offset(i as isize * p.a[0] + l as isize * p.a[1]);
                     let at: [isize; ROWS] = std::array::from_fn(|r| r as isize * p.c[0]);
                     let c = c.offset(i as isize * p.c[0] + j as isize);
-                    let tiles = Tiles { rows, columns, k, alpha: p.alpha, beta, c, at: at.as_ptr(), column: 1 };
+                    let tiles = Tiles { rows, columns, k, alpha: p.alpha, beta, c, at: at.as_ptr(), column: 1, distance, apart };
                     for row in pack::share(next, i / MR, steps) {
                         let row = (l + k + row) as isize;
                         if p.b[1] == 1 {
@@ -77,12 +84,12 @@ unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *con
                     }
                     if along {
                         pack::rows::<S>(rows, k, from, p.a[0], packed_a, ROW);
-                        tiles.run::<S, MR, NV, ROW, 1>(packed_a, packed_b);
+                        tiles.run::<S, MR, NV, ROW, 1>(packed_a, panels);
                     } else {
                         if i % CROSS == 0 {
                             pack::turned_rows::<S>((p.m - i).min(CROSS), k, MR, from, p.a, packed_a);
                         }
-                        tiles.run::<S, MR, NV, 1, MR>(packed_a.add(i % CROSS / MR * pack::distance(k, MR)), packed_b);
+                        tiles.run::<S, MR, NV, 1, MR>(packed_a.add(i % CROSS / MR * pack::distance(k, MR)), panels);
                     }
                     i += MR;
                 }
@@ -118,6 +125,10 @@ pub(super) struct Tiles {
     pub(super) at: *const isize,
     /// Distance of columns.
     pub(super) column: isize,
+    /// Distance of rows of B within a panel.
+    pub(super) distance: usize,
+    /// Distance of columns of B at the start of panels.
+    pub(super) apart: usize,
 }
 
 impl Tiles {
@@ -169,12 +180,12 @@ impl Tiles {
             let mut j = 0;
             while j < self.columns {
                 let (c, at) = (self.c.offset(j as isize * self.column), self.at.add(i));
-                let b = b.add(j * self.k);
+                let b = b.add(j * self.apart);
                 let columns = (self.columns - j).min(panel);
                 if NV == 2 && columns <= LANES {
-                    self.tile::<S, MR, 1, RA, CA>(a, b, panel, c, at, columns);
+                    self.tile::<S, MR, 1, RA, CA>(a, b, self.distance, c, at, columns);
                 } else {
-                    self.tile::<S, MR, NV, RA, CA>(a, b, panel, c, at, columns);
+                    self.tile::<S, MR, NV, RA, CA>(a, b, self.distance, c, at, columns);
                 }
                 j += panel;
             }
@@ -187,7 +198,7 @@ impl Tiles {
         &self,
         a: *const f32,
         b: *const f32,
-        panel: usize,
+        distance: usize,
         c: *mut f32,
         at: *const isize,
         columns: usize,
@@ -212,7 +223,7 @@ impl Tiles {
                     }
                 }
                 a = a.wrapping_add(CA);
-                b = b.wrapping_add(panel);
+                b = b.wrapping_add(distance);
             }
             if self.column != 1 {
                 return self.scattered::<S, MR, NV>(&acc, c, at, columns);

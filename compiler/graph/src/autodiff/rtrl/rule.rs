@@ -346,6 +346,7 @@ impl Sweep<'_> {
         // Gradients of the sources: of this step's outputs through the state before it, and directly.
         let mut sums: BTreeMap<usize, Carried> = BTreeMap::new();
         let mut outers: Vec<Outer> = Vec::new();
+        let varies = activity::dependents(&b.region, stacked.iter().map(|p| p.0));
         for (s, source) in plan.sources.iter().enumerate() {
             let mut parts = Vec::new();
             for &k in &source.states {
@@ -357,7 +358,9 @@ impl Sweep<'_> {
             match direct {
                 Some(dx) if known => {
                     let moves = vec![true; b.region.nodes.len()];
-                    parts.extend(outer::divide(&b, l.axis, &moves, dx, source.outside, &mut outers));
+                    let mut rest = outer::divide(&b, l.axis, &moves, dx, source.outside, &mut outers);
+                    outers.extend(outer::sums(&b, l.axis, &mut rest, source.outside, &|v| varies[v.index()]));
+                    parts.extend(rest);
                 }
                 _ => parts.extend(direct),
             }

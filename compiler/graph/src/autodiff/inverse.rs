@@ -1,0 +1,66 @@
+//! Steps that can be taken back: a new state that is the old one and what does not depend on any state. The backward pass then needs none of
+//! the states that the scan went through: it starts from the last and takes away what each step added, to rounding.
+
+use super::activity;
+use crate::entity::Value;
+use crate::graph::{Axis, Graph, Node, Region};
+use crate::op::{Loop, LoopKind, MapFn, Op};
+use crate::rewrite::{self, New, Rewrite};
+use std::collections::BTreeMap;
+
+/// How the new value of a carry came from the old one, undone: `f(new, difference)` is the old one.
+pub(super) struct Inverse {
+    pub(super) f: MapFn,
+    pub(super) difference: Value,
+}
+
+/// The inverse of carry `i` of a body with these arguments, if it is a sum.
+pub(super) fn inverse(body: &Region, result: Value, carries: usize, i: usize, arguments: &BTreeMap<u32, Value>) -> Option<Inverse> {
+    let old = *arguments.get(&(i as u32))?;
+    let node = body.node(result);
+    let (f, difference) = match (&node.op, node.inputs.as_slice()) {
+        (Op::Map(MapFn::Add), &[a, b]) if a == old => (MapFn::Sub, b),
+        (Op::Map(MapFn::Add), &[a, b]) if b == old => (MapFn::Sub, a),
+        (Op::Map(MapFn::Sub), &[a, b]) if a == old => (MapFn::Add, b),
+        _ => return None,
+    };
+    let states = (0..carries as u32).filter_map(|k| arguments.get(&k).copied());
+    let fits = body.ty(old).shape == node.ty.shape && body.ty(old).dtype.is_float();
+    (fits && !activity::dependents(body, states)[difference.index()]).then_some(Inverse { f, difference })
+}
+
+/// Bytes of the states of one step that the backward pass can compute backwards, and of all.
+pub(crate) fn invertible(axes: &[Axis], l: &Loop) -> (u64, u64) {
+    let mut body = l.body.clone();
+    let arguments = super::loops::unify_arguments(&mut body);
+    let bytes = |v: Value| {
+        let ty = body.ty(v);
+        ty.shape.iter().fold(ty.dtype.bytes(), |n, a| n.saturating_mul(axes[a.index()].size))
+    };
+    let mut sums = (0u64, 0u64);
+    for (i, &result) in body.results[..l.carries].iter().enumerate() {
+        sums.1 = sums.1.saturating_add(bytes(result));
+        if !body.ty(result).shape.contains(l.axis) && inverse(&body, result, l.carries, i, &arguments).is_some() {
+            sums.0 = sums.0.saturating_add(bytes(result));
+        }
+    }
+    sums
+}
+
+/// Every scan as an ordinary one: what is left of those that were to be inverted and that nothing differentiated.
+pub fn ordinary(graph: &Graph) -> Graph {
+    rewrite::graph(graph, &mut Ordinary)
+}
+
+struct Ordinary;
+
+impl Rewrite for Ordinary {
+    fn node(&mut self, b: &mut crate::build::Builder<'_>, node: Node, _old: Value) -> New {
+        New::One(match node.op {
+            Op::Loop(l) if l.kind == LoopKind::Inverted => {
+                b.region.push(Node { op: Op::Loop(Box::new(Loop { kind: LoopKind::Scan, ..*l })), ..node })
+            }
+            _ => b.region.push(node),
+        })
+    }
+}
