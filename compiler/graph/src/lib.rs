@@ -29,6 +29,7 @@ pub mod part;
 pub mod pipeline;
 pub mod plan;
 mod positions;
+pub mod products;
 pub mod recognise;
 pub mod recompute;
 mod rewrite;

@@ -15,6 +15,7 @@ use crate::hoist::hoist;
 use crate::op::Op;
 use crate::parallel::{Way, parallel};
 use crate::part::part;
+use crate::products::products;
 use crate::recognise::recognise;
 use crate::recompute::recompute;
 use crate::segment::{Keep, segments};
@@ -76,6 +77,8 @@ pub const BACKEND: &[Pass] = &[
     pass("part", part),
     pass("dce", dce),
     pass("recompute", recompute),
+    pass("products", products),
+    pass("dce", dce),
 ];
 
 /// How long a pass took and what it left.

@@ -13,35 +13,32 @@ const SIDE: u64 = 256;
 /// Most dims of positions that have a matrix each.
 const LOOPS: usize = 2;
 
-/// `to = y x`, `to = y x + z` or `to = y x + w z` for every row; x, z and to are rows, y and w one element for each row, or rows too. All
-/// advance by their strides from row to row (0: one for all). `sum` gets the sum over the rows of `v` times x, or times to, where asked for.
+/// Most products that are added up in a call.
+const TERMS: usize = 4;
+
+/// `to = z + f x + ...` for every row: up to [`TERMS`] products; x, z and to are rows, a factor f is the product of two elements for each
+/// row, or where `wide` a row. All advance by their strides from row to row (0: one for all). `sum` gets the sum over the rows of `v`
+/// times one of the x, or times to, where asked for.
 pub(crate) type RankOneFn = unsafe extern "C" fn(*const RankOne, *const Operands);
 
 /// Operands of a [`RankOneFn`].
 #[derive(Clone, Copy)]
 pub(crate) struct Operands {
-    x: *const f32,
-    y: *const f32,
+    x: [*const f32; TERMS],
+    f: [*const f32; TERMS],
+    g: [*const f32; TERMS],
     z: *const f32,
-    w: *const f32,
     v: *const f32,
     to: *mut f32,
     sum: *mut f32,
-}
-
-/// What is added to `y x`.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Added {
-    Nothing,
-    Row,
-    Scaled,
 }
 
 /// What is summed over the rows.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Summed {
     Nothing,
-    Old,
+    /// The x of that term.
+    Term(usize),
     New,
 }
 
@@ -50,15 +47,17 @@ enum Summed {
 pub(crate) struct RankOne {
     rows: usize,
     columns: usize,
-    x: isize,
-    y: isize,
+    terms: usize,
+    x: [isize; TERMS],
+    f: [isize; TERMS],
+    g: [isize; TERMS],
+    /// Whether z is added.
+    onto: bool,
     z: isize,
-    w: isize,
     v: isize,
     to: isize,
-    added: Added,
     summed: Summed,
-    /// Whether y, w and v are rows.
+    /// Whether factors and v are rows.
     wide: bool,
 }
 
@@ -70,53 +69,39 @@ pub(crate) struct RankOne {
 pub(crate) unsafe fn rank_one<S: Simd>(shape: *const RankOne, operands: *const Operands) {
     unsafe {
         let (s, o) = (&*shape, &*operands);
-        match (s.added, s.summed, s.wide) {
-            (Added::Nothing, Summed::Nothing, false) => tiles::<S, 0, 0, false>(s, o),
-            (Added::Nothing, Summed::Old, false) => tiles::<S, 0, 1, false>(s, o),
-            (Added::Nothing, Summed::New, false) => tiles::<S, 0, 2, false>(s, o),
-            (Added::Row, Summed::Nothing, false) => tiles::<S, 1, 0, false>(s, o),
-            (Added::Row, Summed::Old, false) => tiles::<S, 1, 1, false>(s, o),
-            (Added::Row, Summed::New, false) => tiles::<S, 1, 2, false>(s, o),
-            (Added::Scaled, Summed::Nothing, false) => tiles::<S, 2, 0, false>(s, o),
-            (Added::Scaled, Summed::Old, false) => tiles::<S, 2, 1, false>(s, o),
-            (Added::Scaled, Summed::New, false) => tiles::<S, 2, 2, false>(s, o),
-            (Added::Nothing, Summed::Nothing, true) => tiles::<S, 0, 0, true>(s, o),
-            (Added::Nothing, Summed::Old, true) => tiles::<S, 0, 1, true>(s, o),
-            (Added::Nothing, Summed::New, true) => tiles::<S, 0, 2, true>(s, o),
-            (Added::Row, Summed::Nothing, true) => tiles::<S, 1, 0, true>(s, o),
-            (Added::Row, Summed::Old, true) => tiles::<S, 1, 1, true>(s, o),
-            (Added::Row, Summed::New, true) => tiles::<S, 1, 2, true>(s, o),
-            (Added::Scaled, Summed::Nothing, true) => tiles::<S, 2, 0, true>(s, o),
-            (Added::Scaled, Summed::Old, true) => tiles::<S, 2, 1, true>(s, o),
-            (Added::Scaled, Summed::New, true) => tiles::<S, 2, 2, true>(s, o),
+        match (s.terms, s.wide) {
+            (1, false) => tiles::<S, 1, false>(s, o),
+            (2, false) => tiles::<S, 2, false>(s, o),
+            (3, false) => tiles::<S, 3, false>(s, o),
+            (_, false) => tiles::<S, 4, false>(s, o),
+            (1, true) => tiles::<S, 1, true>(s, o),
+            (_, true) => tiles::<S, 2, true>(s, o),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn tiles<S: Simd, const ADDED: u8, const SUMMED: u8, const WIDE: bool>(s: &RankOne, o: &Operands) {
+unsafe fn tiles<S: Simd, const N: usize, const WIDE: bool>(s: &RankOne, o: &Operands) {
     unsafe {
-        if SUMMED == 0 {
+        if s.summed == Summed::Nothing {
             for i in 0..s.rows {
                 let mut j = 0;
-                while j + LANES <= s.columns {
-                    rows::<S, 1, ADDED, SUMMED, WIDE>(s, o, i, i + 1, j, LANES);
-                    j += LANES;
-                }
-                if j < s.columns {
-                    rows::<S, 1, ADDED, SUMMED, WIDE>(s, o, i, i + 1, j, s.columns - j);
+                while j < s.columns {
+                    let width = (s.columns - j).min(LANES);
+                    rows::<S, 1, N, WIDE, false>(s, o, i, i + 1, j, width);
+                    j += width;
                 }
             }
             return;
         }
         let mut j = 0;
         while j + 2 * LANES <= s.columns {
-            rows::<S, 2, ADDED, SUMMED, WIDE>(s, o, 0, s.rows, j, LANES);
+            rows::<S, 2, N, WIDE, true>(s, o, 0, s.rows, j, LANES);
             j += 2 * LANES;
         }
         while j < s.columns {
             let width = (s.columns - j).min(LANES);
-            rows::<S, 1, ADDED, SUMMED, WIDE>(s, o, 0, s.rows, j, width);
+            rows::<S, 1, N, WIDE, true>(s, o, 0, s.rows, j, width);
             j += width;
         }
     }
@@ -124,7 +109,7 @@ unsafe fn tiles<S: Simd, const ADDED: u8, const SUMMED: u8, const WIDE: bool>(s:
 
 /// Rows `first .. end` of `V` vectors from column `j`, the last of `width` lanes.
 #[inline(always)]
-unsafe fn rows<S: Simd, const V: usize, const ADDED: u8, const SUMMED: u8, const WIDE: bool>(
+unsafe fn rows<S: Simd, const V: usize, const N: usize, const WIDE: bool, const SUM: bool>(
     s: &RankOne,
     o: &Operands,
     first: usize,
@@ -135,34 +120,36 @@ unsafe fn rows<S: Simd, const V: usize, const ADDED: u8, const SUMMED: u8, const
     unsafe {
         let mut sums = [S::splat(0.0); V];
         for i in first as isize..end as isize {
-            let (x, z, to) = (o.x.wrapping_offset(i * s.x), o.z.wrapping_offset(i * s.z), o.to.wrapping_offset(i * s.to));
-            let (y, w, v) = (o.y.wrapping_offset(i * s.y), o.w.wrapping_offset(i * s.w), o.v.wrapping_offset(i * s.v));
-            let one = |p: *const f32, used: bool| if used && !WIDE { S::splat(*p) } else { S::splat(0.0) };
-            let (y1, w1, v1) = (one(y, true), one(w, ADDED == 2), one(v, SUMMED > 0));
-            for (k, sum) in sums.iter_mut().enumerate() {
-                let (at, n) = (j + k * LANES, if k + 1 == V { width } else { LANES });
-                let load = |p: *const f32| if n == LANES { S::load(p.add(at)) } else { S::load_tail(p.add(at), n) };
-                let factor = |one: S::F, p: *const f32| if WIDE { load(p) } else { one };
-                let (old, y) = (load(x), factor(y1, y));
-                let new = match ADDED {
-                    0 => S::mul(old, y),
-                    1 => S::fma(old, y, load(z)),
-                    _ => S::fma(old, y, S::mul(load(z), factor(w1, w))),
-                };
-                if n == LANES {
+            let (z, to, v) = (o.z.wrapping_offset(i * s.z), o.to.wrapping_offset(i * s.to), o.v.wrapping_offset(i * s.v));
+            let x: [*const f32; N] = std::array::from_fn(|k| o.x[k].wrapping_offset(i * s.x[k]));
+            let f: [*const f32; N] = std::array::from_fn(|k| o.f[k].wrapping_offset(i * s.f[k]));
+            let one: [S::F; N] =
+                std::array::from_fn(|k| if WIDE { S::splat(0.0) } else { S::splat(*f[k] * *o.g[k].wrapping_offset(i * s.g[k])) });
+            let old = if let Summed::Term(k) = s.summed { o.x[k].wrapping_offset(i * s.x[k]) } else { to.cast_const() };
+            for (n, sum) in sums.iter_mut().enumerate() {
+                let (at, lanes) = (j + n * LANES, if n + 1 == V { width } else { LANES });
+                let load = |p: *const f32| if lanes == LANES { S::load(p.add(at)) } else { S::load_tail(p.add(at), lanes) };
+                let factor = |k: usize| if WIDE { load(f[k]) } else { one[k] };
+                let mut new = if s.onto { S::fma(load(x[0]), factor(0), load(z)) } else { S::mul(load(x[0]), factor(0)) };
+                for k in 1..N {
+                    new = S::fma(load(x[k]), factor(k), new);
+                }
+                // Before the result takes its place.
+                let summed = if SUM && s.summed != Summed::New { load(old) } else { new };
+                if lanes == LANES {
                     S::store(to.add(at), new)
                 } else {
-                    S::store_tail(to.add(at), n, new)
+                    S::store_tail(to.add(at), lanes, new)
                 }
-                if SUMMED > 0 {
-                    *sum = S::fma(if SUMMED == 1 { old } else { new }, factor(v1, v), *sum);
+                if SUM {
+                    *sum = S::fma(summed, if WIDE { load(v) } else { S::splat(*v) }, *sum);
                 }
             }
         }
-        if SUMMED > 0 {
-            for (k, sum) in sums.into_iter().enumerate() {
-                let to = o.sum.add(j + k * LANES);
-                if k + 1 < V || width == LANES { S::store(to, sum) } else { S::store_tail(to, width, sum) }
+        if SUM {
+            for (n, sum) in sums.into_iter().enumerate() {
+                let to = o.sum.add(j + n * LANES);
+                if n + 1 < V || width == LANES { S::store(to, sum) } else { S::store_tail(to, width, sum) }
             }
         }
     }
@@ -184,6 +171,17 @@ impl Place {
     }
 }
 
+/// A row times the product of one or two scalars for each row, or times another row.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Term {
+    x: Place,
+    f: Place,
+    g: Option<Place>,
+}
+
+/// The second factor where there is one.
+static ONE: f32 = 1.0;
+
 /// One call for each position.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Do {
@@ -195,10 +193,8 @@ enum Do {
     },
     RankOne {
         shape: RankOne,
-        x: Place,
-        y: Place,
+        terms: [Term; TERMS],
         z: Place,
-        w: Place,
         v: Place,
         to: Place,
         sum: Place,
@@ -252,8 +248,16 @@ impl Program {
                     // Safety: the caller's; the calls touch what the row program does.
                     unsafe {
                         match call {
-                            Do::RankOne { shape, x, y, z, w, v, to, sum } => {
-                                let operands = Operands { x: at(x), y: at(y), z: at(z), w: at(w), v: at(v), to: at(to), sum: at(sum) };
+                            Do::RankOne { shape, terms, z, v, to, sum } => {
+                                let operands = Operands {
+                                    x: terms.each_ref().map(|t| at(&t.x).cast_const()),
+                                    f: terms.each_ref().map(|t| at(&t.f).cast_const()),
+                                    g: terms.each_ref().map(|t| t.g.as_ref().map_or(&raw const ONE, |g| at(g).cast_const())),
+                                    z: at(z),
+                                    v: at(v),
+                                    to: at(to),
+                                    sum: at(sum),
+                                };
                                 (self.rank_one)(shape, &raw const operands);
                             }
                             Do::Product { product, a, b, c } => (self.small)(product, at(a), at(b), at(c)),
@@ -268,32 +272,34 @@ impl Program {
 
 /// A sum over rows taken up by a call that walks the same rows. Its factors are not of the program's making.
 fn with_sum(call: &Do, next: &Do, program: &Rows) -> Option<Do> {
-    let Do::RankOne { shape, x, y, z, w, to, .. } = call else { return None };
-    // Of two rows that are multiplied, either may be the one that is summed.
-    let (mut shape, mut x, mut y) = (*shape, *x, *y);
-    let (matrix, factor, sum, wide) = match next {
-        Do::Sum { x: a, v: b, to: sum } => {
-            if shape.wide && (*a == y || *b == y) {
-                (x, y) = (y, x);
-                (shape.x, shape.y) = (shape.y, shape.x);
-            }
-            if *a == *to || *a == x { (a, b, sum, true) } else { (b, a, sum, true) }
-        }
+    let Do::RankOne { shape, terms, z, to, .. } = call else { return None };
+    let (mut shape, mut terms) = (*shape, *terms);
+    let (pair, sum, wide) = match next {
+        Do::Sum { x, v, to: sum } => ([(x, v), (v, x)], sum, true),
         // A column times the matrix, not the matrix times a row.
         Do::Product { product, a, b, c } if product.b == [b.row, 1] && product.k == shape.rows && product.n == shape.columns => {
-            (b, a, c, false)
+            ([(b, a), (b, a)], c, false)
         }
         _ => return None,
     };
-    let summed = match matrix {
-        m if m == to => Summed::New,
-        m if *m == x => Summed::Old,
-        _ => return None,
-    };
+    let (summed, factor) = pair.into_iter().find_map(|(matrix, factor)| {
+        if matrix == to {
+            return Some((Summed::New, factor));
+        }
+        (0..shape.terms).find_map(|k| {
+            // Of two rows that are multiplied, either may be the one that is summed.
+            if shape.wide && terms[k].f == *matrix {
+                let term = &mut terms[k];
+                std::mem::swap(&mut term.x, &mut term.f);
+                std::mem::swap(&mut shape.x[k], &mut shape.f[k]);
+            }
+            (terms[k].x == *matrix).then_some((Summed::Term(k), factor))
+        })
+    })?;
     let given = !program.args[factor.arg].write;
     let fits = shape.summed == Summed::Nothing && shape.wide == wide && given && shape.rows > 1;
-    let shape = RankOne { v: factor.row, summed, ..shape };
-    fits.then_some(Do::RankOne { shape, x, y, z: *z, w: *w, v: *factor, to: *to, sum: *sum })
+    (shape.v, shape.summed) = (factor.row, summed);
+    fits.then_some(Do::RankOne { shape, terms, z: *z, v: *factor, to: *to, sum: *sum })
 }
 
 struct Finder<'a> {
@@ -381,18 +387,58 @@ impl Finder<'_> {
         }
     }
 
-    fn rank_one(&self, (x, y): (Place, Place), z: Option<(Place, Option<Place>)>, to: Place, wide: bool) -> Do {
-        let (rows, columns) = (self.count, self.columns);
-        let (own, factor) = (z.map_or(x, |z| z.0), z.and_then(|z| z.1));
-        let added = match z {
-            None => Added::Nothing,
-            Some((_, None)) => Added::Row,
-            Some((_, Some(_))) => Added::Scaled,
+    /// A product of a row and a factor.
+    fn term(&self, a: Reg, b: Reg, wide: bool) -> Option<Term> {
+        if let Some((x, f)) = self.pair(a, b, wide) {
+            return Some(Term { x, f, g: None });
+        }
+        let one = |x: Reg, f: Reg| {
+            let (p, q) = self.product(f).filter(|_| !wide)?;
+            Some(Term { x: self.place(x, true)?, f: self.place(p, false)?, g: Some(self.place(q, false)?) })
         };
-        let w = factor.unwrap_or(y);
-        let shape =
-            RankOne { rows, columns, x: x.row, y: y.row, z: own.row, w: w.row, v: 0, to: to.row, added, summed: Summed::Nothing, wide };
-        Do::RankOne { shape, x, y, z: own, w, v: y, to, sum: to }
+        one(a, b).or_else(|| one(b, a))
+    }
+
+    /// The products that make up a value, innermost first, and the rows that they are added to.
+    fn terms(&self, r: Reg, wide: bool, outermost: bool) -> Option<(Vec<Term>, Option<Place>)> {
+        if !outermost && let Some(z) = self.place(r, true) {
+            return Some((Vec::new(), Some(z)));
+        }
+        match &self.rows.instrs[r as usize].op {
+            RowOp::Map { f: MapFn::Mul, args } => Some((vec![self.term(args[0], args[1], wide)?], None)),
+            RowOp::Fused { f: FusedFn::MulAdd, args } => {
+                let (mut terms, z) = self.terms(args[2], wide, false)?;
+                terms.push(self.term(args[0], args[1], wide)?);
+                Some((terms, z))
+            }
+            _ => None,
+        }
+    }
+
+    fn rank_one(&self, r: Reg) -> Option<Do> {
+        let to = self.stored(r)?;
+        [false, true].into_iter().find_map(|wide| {
+            let (found, z) = self.terms(r, wide, true)?;
+            let first = *found.first().filter(|_| found.len() <= if wide { 2 } else { TERMS })?;
+            let mut terms = [first; TERMS];
+            terms[..found.len()].copy_from_slice(&found);
+            let own = z.unwrap_or(to);
+            let shape = RankOne {
+                rows: self.count,
+                columns: self.columns,
+                terms: found.len(),
+                x: terms.map(|t| t.x.row),
+                f: terms.map(|t| t.f.row),
+                g: terms.map(|t| t.g.map_or(0, |g| g.row)),
+                onto: z.is_some(),
+                z: own.row,
+                v: 0,
+                to: to.row,
+                summed: Summed::Nothing,
+                wide,
+            };
+            Some(Do::RankOne { shape, terms, z: own, v: own, to, sum: to })
+        })
     }
 
     /// What an instruction does, if anything; the outer `None` where there is no call for it.
@@ -401,28 +447,19 @@ impl Finder<'_> {
         let vector = Product { m: 1, n: 0, k: 0, a: [0, 1], b: [0, 0], c: [0, 1], alpha: 1.0, beta: 0.0 };
         match &instr.op {
             RowOp::Load { .. } => Some(None),
-            RowOp::Fused { f: FusedFn::MulAdd, args } if instr.row => {
-                let fits = |wide: bool| {
-                    let z = match self.place(args[2], true) {
-                        Some(z) => (z, None),
-                        None => self.product(args[2]).and_then(|(a, b)| self.pair(a, b, wide)).map(|(z, w)| (z, Some(w)))?,
-                    };
-                    Some(self.rank_one(self.pair(args[0], args[1], wide)?, Some(z), self.stored(r)?, wide))
-                };
-                Some(Some(fits(false).or_else(|| fits(true))?))
-            }
-            RowOp::Map { f: MapFn::Mul, args } if instr.row => {
-                // Its readers compute it on the way.
+            RowOp::Fused { f: FusedFn::MulAdd, .. } | RowOp::Map { f: MapFn::Mul, .. } => {
+                // Its readers compute it on the way, unless it is stored.
                 let inside = |op: &RowOp| match op {
-                    RowOp::Reduce { f: ReduceFn::Sum, .. } | RowOp::Accumulate { f: ReduceFn::Sum, .. } => true,
-                    RowOp::Fused { f: FusedFn::MulAdd, args } => args[2] == r && args[0] != r && args[1] != r,
+                    RowOp::Reduce { f: ReduceFn::Sum, row } => self.product(*row).is_some() && instr.row,
+                    RowOp::Accumulate { f: ReduceFn::Sum, .. } => instr.row,
+                    RowOp::Fused { f: FusedFn::MulAdd, args } => !instr.row || (args[2] == r && args[0] != r && args[1] != r),
+                    RowOp::Map { f: MapFn::Mul, .. } => !instr.row,
                     _ => false,
                 };
                 if self.users(r).all(inside) {
                     return Some(None);
                 }
-                let fits = |wide: bool| Some(self.rank_one(self.pair(args[0], args[1], wide)?, None, self.stored(r)?, wide));
-                Some(Some(fits(false).or_else(|| fits(true))?))
+                instr.row.then(|| self.rank_one(r)).flatten().map(Some)
             }
             RowOp::Reduce { f: ReduceFn::Sum, row } => {
                 let (a, b) = self.product(*row)?;

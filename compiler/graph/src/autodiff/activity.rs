@@ -33,7 +33,7 @@ pub(super) fn is_joint(op: &Op) -> bool {
 }
 
 /// For each value, whether it changes with one of the roots.
-pub(super) fn dependents(region: &Region, roots: impl IntoIterator<Item = Value>) -> Vec<bool> {
+pub(crate) fn dependents(region: &Region, roots: impl IntoIterator<Item = Value>) -> Vec<bool> {
     let mut depends = vec![false; region.nodes.len()];
     for root in roots {
         depends[root.index()] = true;

@@ -4,7 +4,7 @@
 //! A tangent or cotangent of a value may be *thin*: it may lack axes of that value and is then constant along them. Rules keep it
 //! thin for as long as they can; [`emit::spread`] gives it the full type.
 
-mod activity;
+pub(crate) mod activity;
 mod cut;
 pub(crate) mod emit;
 pub mod forward;
