@@ -40,6 +40,12 @@ const FLAT: &[&str] = &["correct", "dense_hopfield_sign", "hopfield_sign", "rand
 /// Blocks that stop a gradient on purpose: layers that read a memory.
 const STOPPED: &[&str] = &["xl_layer_with_memory"];
 
+/// Dims of blocks whose results amplify rounding at the sizes of the others: what is left of the last of many directions is short.
+const OWN_SIZES: &[(&str, &str, u64, u64)] = &[("random_directions", "key", 4, 5)];
+
+/// Constants of blocks that amplify rounding at their defaults: a sharp softmax has next to no gradient.
+const OWN_CONSTANTS: &[(&str, &str, &str)] = &[("hopfield_update", "sharp", "0.25")];
+
 pub(super) fn cases() -> Vec<Case> {
     let spec = library();
     let blocks = spec.visible(spec.root).filter(|(_, id)| matches!(spec.item(*id), Item::Block(b) if b.kind == BlockKind::Block));
@@ -62,7 +68,11 @@ fn case(block: String) -> Case {
 }
 
 fn made(block: &str, dtype: DType, size: Size) -> Made {
-    let pick = |&(name, small, large): &(&str, u64, u64)| (name.to_owned(), if size == Size::Small { small } else { large });
+    let pick = |&(name, small, large): &(&str, u64, u64)| {
+        let own = OWN_SIZES.iter().find(|o| o.0 == block && o.1 == name);
+        let (small, large) = own.map_or((small, large), |o| (o.2, o.3));
+        (name.to_owned(), if size == Size::Small { small } else { large })
+    };
     let spec = library();
     let header = spec.visible(spec.root).find(|(name, _)| *name == block).map(|(_, id)| spec.item(id));
     let Some(Item::Block(header)) = header else { panic!("no block `{block}`") };
@@ -85,7 +95,8 @@ fn constants(block: &Block) -> Vec<(String, String)> {
         PortType::Choice(words) => words.last().map(|w| w.name.clone()),
     };
     let lacking = block.inputs.iter().filter(|p| p.default.is_none());
-    lacking.filter_map(|p| Some((p.name.name.clone(), value(&p.ty)?))).collect()
+    let own = OWN_CONSTANTS.iter().filter(|o| o.0 == block.name.name).map(|o| (o.1.to_owned(), o.2.to_owned()));
+    lacking.filter_map(|p| Some((p.name.name.clone(), value(&p.ty)?))).chain(own).collect()
 }
 
 /// Numbers for every port: inputs over the whole range, parameters a quarter of it.

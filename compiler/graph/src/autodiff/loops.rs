@@ -29,7 +29,7 @@ struct Step {
     results: Vec<Value>,
     /// For each result the input of the forward loop whose cotangent it is; none for states.
     receivers: Vec<Option<Value>>,
-    /// Carries that are not kept: their arguments, and what stands for them in the backward step.
+    /// States that are not kept, before the step and after it, and what stands for them in the backward step.
     inverted: BTreeMap<Value, Value>,
     /// Cotangents that are computed after the loop.
     outers: Vec<Outer>,
@@ -196,7 +196,7 @@ impl Sweep<'_> {
         while let Some(value) = stack.pop() {
             let argument = matches!(step.region.node(value).op, Op::Argument(_));
             debug_assert!(!argument || free(value.index()) || saved.contains(&value), "a carry is had by keeping it");
-            if saved.contains(&value) || argument || collected.contains_key(&value) {
+            if saved.contains(&value) || argument || collected.contains_key(&value) || step.inverted.contains_key(&value) {
                 given.insert(value);
             } else if !copied[value.index()] {
                 copied[value.index()] = true;
@@ -305,7 +305,10 @@ impl Sweep<'_> {
         let arguments = unify_arguments(&mut region);
         let (_, needed) = backward_nodes(step, &late(&step.region));
         for (i, &result) in l.body.results[..l.carries].iter().enumerate() {
-            let Some(&argument) = arguments.get(&(i as u32)).filter(|a| needed.contains(a)) else { continue };
+            let Some(&argument) = arguments.get(&(i as u32)) else { continue };
+            if !needed.contains(&argument) && !needed.contains(&result) {
+                continue;
+            }
             let ty = region.ty(argument).clone();
             let Some(found) = inverse::inverse(&region, result, l.carries, i, &arguments).filter(|_| !ty.shape.contains(l.axis)) else {
                 continue;
@@ -321,7 +324,7 @@ impl Sweep<'_> {
             step.carried.push((after, last));
             step.results.insert(at, old);
             step.receivers.insert(at, None);
-            step.inverted.insert(argument, old);
+            step.inverted.extend([(argument, old), (result, after)]);
         }
     }
 
