@@ -2,158 +2,20 @@
 //! instruction at a time for all rows: products of a column and a row added to the matrix, products of the matrix with vectors. A call
 //! handles the whole matrix, where the compiled program calls once for each of its short rows.
 
+mod rank_one;
+
+pub(crate) use rank_one::{Operands, RankOne, RankOneFn, rank_one};
+
 use crate::gemm::{Product, SmallFn};
 use crate::primitives::Primitives;
-use crate::primitives::simd::{LANES, Simd};
 use ogive_graph::kernel::{Access, FusedFn, Reg, RowOp, Rows, uses};
 use ogive_graph::{DType, MapFn, ReduceFn};
+use rank_one::{Summed, TERMS};
 
 /// Most rows and columns.
 const SIDE: u64 = 256;
 /// Most dims of positions that have a matrix each.
 const LOOPS: usize = 2;
-
-/// Most products that are added up in a call.
-const TERMS: usize = 4;
-
-/// `to = z + f x + ...` for every row: up to [`TERMS`] products; x, z and to are rows, a factor f is the product of two elements for each
-/// row, or where `wide` a row. All advance by their strides from row to row (0: one for all). `sum` gets the sum over the rows of `v`
-/// times one of the x, or times to, where asked for.
-pub(crate) type RankOneFn = unsafe extern "C" fn(*const RankOne, *const Operands);
-
-/// Operands of a [`RankOneFn`].
-#[derive(Clone, Copy)]
-pub(crate) struct Operands {
-    x: [*const f32; TERMS],
-    f: [*const f32; TERMS],
-    g: [*const f32; TERMS],
-    z: *const f32,
-    v: *const f32,
-    to: *mut f32,
-    sum: *mut f32,
-}
-
-/// What is summed over the rows.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Summed {
-    Nothing,
-    /// The x of that term.
-    Term(usize),
-    New,
-}
-
-/// Sizes and strides of a [`RankOneFn`]; what is not asked for is not read.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct RankOne {
-    rows: usize,
-    columns: usize,
-    terms: usize,
-    x: [isize; TERMS],
-    f: [isize; TERMS],
-    g: [isize; TERMS],
-    /// Whether z is added.
-    onto: bool,
-    z: isize,
-    v: isize,
-    to: isize,
-    summed: Summed,
-    /// Whether factors and v are rows.
-    wide: bool,
-}
-
-/// See [`RankOneFn`].
-///
-/// # Safety
-/// The CPU has the features of `S`; the strides stay within the operands.
-#[inline(always)]
-pub(crate) unsafe fn rank_one<S: Simd>(shape: *const RankOne, operands: *const Operands) {
-    unsafe {
-        let (s, o) = (&*shape, &*operands);
-        match (s.terms, s.wide) {
-            (1, false) => tiles::<S, 1, false>(s, o),
-            (2, false) => tiles::<S, 2, false>(s, o),
-            (3, false) => tiles::<S, 3, false>(s, o),
-            (_, false) => tiles::<S, 4, false>(s, o),
-            (1, true) => tiles::<S, 1, true>(s, o),
-            (_, true) => tiles::<S, 2, true>(s, o),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn tiles<S: Simd, const N: usize, const WIDE: bool>(s: &RankOne, o: &Operands) {
-    unsafe {
-        if s.summed == Summed::Nothing {
-            for i in 0..s.rows {
-                let mut j = 0;
-                while j < s.columns {
-                    let width = (s.columns - j).min(LANES);
-                    rows::<S, 1, N, WIDE, false>(s, o, i, i + 1, j, width);
-                    j += width;
-                }
-            }
-            return;
-        }
-        let mut j = 0;
-        while j + 2 * LANES <= s.columns {
-            rows::<S, 2, N, WIDE, true>(s, o, 0, s.rows, j, LANES);
-            j += 2 * LANES;
-        }
-        while j < s.columns {
-            let width = (s.columns - j).min(LANES);
-            rows::<S, 1, N, WIDE, true>(s, o, 0, s.rows, j, width);
-            j += width;
-        }
-    }
-}
-
-/// Rows `first .. end` of `V` vectors from column `j`, the last of `width` lanes.
-#[inline(always)]
-unsafe fn rows<S: Simd, const V: usize, const N: usize, const WIDE: bool, const SUM: bool>(
-    s: &RankOne,
-    o: &Operands,
-    first: usize,
-    end: usize,
-    j: usize,
-    width: usize,
-) {
-    unsafe {
-        let mut sums = [S::splat(0.0); V];
-        for i in first as isize..end as isize {
-            let (z, to, v) = (o.z.wrapping_offset(i * s.z), o.to.wrapping_offset(i * s.to), o.v.wrapping_offset(i * s.v));
-            let x: [*const f32; N] = std::array::from_fn(|k| o.x[k].wrapping_offset(i * s.x[k]));
-            let f: [*const f32; N] = std::array::from_fn(|k| o.f[k].wrapping_offset(i * s.f[k]));
-            let one: [S::F; N] =
-                std::array::from_fn(|k| if WIDE { S::splat(0.0) } else { S::splat(*f[k] * *o.g[k].wrapping_offset(i * s.g[k])) });
-            let old = if let Summed::Term(k) = s.summed { o.x[k].wrapping_offset(i * s.x[k]) } else { to.cast_const() };
-            for (n, sum) in sums.iter_mut().enumerate() {
-                let (at, lanes) = (j + n * LANES, if n + 1 == V { width } else { LANES });
-                let load = |p: *const f32| if lanes == LANES { S::load(p.add(at)) } else { S::load_tail(p.add(at), lanes) };
-                let factor = |k: usize| if WIDE { load(f[k]) } else { one[k] };
-                let mut new = if s.onto { S::fma(load(x[0]), factor(0), load(z)) } else { S::mul(load(x[0]), factor(0)) };
-                for k in 1..N {
-                    new = S::fma(load(x[k]), factor(k), new);
-                }
-                // Before the result takes its place.
-                let summed = if SUM && s.summed != Summed::New { load(old) } else { new };
-                if lanes == LANES {
-                    S::store(to.add(at), new)
-                } else {
-                    S::store_tail(to.add(at), lanes, new)
-                }
-                if SUM {
-                    *sum = S::fma(summed, if WIDE { load(v) } else { S::splat(*v) }, *sum);
-                }
-            }
-        }
-        if SUM {
-            for (n, sum) in sums.into_iter().enumerate() {
-                let to = o.sum.add(j + n * LANES);
-                if n + 1 < V || width == LANES { S::store(to, sum) } else { S::store_tail(to, width, sum) }
-            }
-        }
-    }
-}
 
 /// An argument, its stride from row to row, and those from position to position.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -182,8 +44,19 @@ struct Term {
 /// The second factor where there is one.
 static ONE: f32 = 1.0;
 
-/// One call for each position.
+/// A call of a [`RankOneFn`].
 #[derive(Clone, Copy, PartialEq, Debug)]
+struct Update {
+    shape: RankOne,
+    terms: [Term; TERMS],
+    z: Place,
+    v: Place,
+    to: Place,
+    sum: Place,
+}
+
+/// One call for each position.
+#[derive(Clone, PartialEq, Debug)]
 enum Do {
     /// A sum over rows of the products of two, not yet part of another call.
     Sum {
@@ -191,14 +64,7 @@ enum Do {
         v: Place,
         to: Place,
     },
-    RankOne {
-        shape: RankOne,
-        terms: [Term; TERMS],
-        z: Place,
-        v: Place,
-        to: Place,
-        sum: Place,
-    },
+    RankOne(Box<Update>),
     Product {
         product: Product,
         a: Place,
@@ -248,7 +114,8 @@ impl Program {
                     // Safety: the caller's; the calls touch what the row program does.
                     unsafe {
                         match call {
-                            Do::RankOne { shape, terms, z, v, to, sum } => {
+                            Do::RankOne(update) => {
+                                let Update { shape, terms, z, v, to, sum } = &**update;
                                 let operands = Operands {
                                     x: terms.each_ref().map(|t| at(&t.x).cast_const()),
                                     f: terms.each_ref().map(|t| at(&t.f).cast_const()),
@@ -272,8 +139,8 @@ impl Program {
 
 /// A sum over rows taken up by a call that walks the same rows. Its factors are not of the program's making.
 fn with_sum(call: &Do, next: &Do, program: &Rows) -> Option<Do> {
-    let Do::RankOne { shape, terms, z, to, .. } = call else { return None };
-    let (mut shape, mut terms) = (*shape, *terms);
+    let Do::RankOne(update) = call else { return None };
+    let Update { mut shape, mut terms, z, to, .. } = **update;
     let (pair, sum, wide) = match next {
         Do::Sum { x, v, to: sum } => ([(x, v), (v, x)], sum, true),
         // A column times the matrix, not the matrix times a row.
@@ -283,7 +150,7 @@ fn with_sum(call: &Do, next: &Do, program: &Rows) -> Option<Do> {
         _ => return None,
     };
     let (summed, factor) = pair.into_iter().find_map(|(matrix, factor)| {
-        if matrix == to {
+        if *matrix == to {
             return Some((Summed::New, factor));
         }
         (0..shape.terms).find_map(|k| {
@@ -299,7 +166,7 @@ fn with_sum(call: &Do, next: &Do, program: &Rows) -> Option<Do> {
     let given = !program.args[factor.arg].write;
     let fits = shape.summed == Summed::Nothing && shape.wide == wide && given && shape.rows > 1;
     (shape.v, shape.summed) = (factor.row, summed);
-    fits.then_some(Do::RankOne { shape, terms, z: *z, v: *factor, to: *to, sum: *sum })
+    fits.then(|| Do::RankOne(Box::new(Update { shape, terms, z, v: *factor, to, sum: *sum })))
 }
 
 struct Finder<'a> {
@@ -437,7 +304,7 @@ impl Finder<'_> {
                 summed: Summed::Nothing,
                 wide,
             };
-            Some(Do::RankOne { shape, terms, z: own, v: own, to, sum: to })
+            Some(Do::RankOne(Box::new(Update { shape, terms, z: own, v: own, to, sum: to })))
         })
     }
 
