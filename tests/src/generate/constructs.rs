@@ -3,10 +3,21 @@
 use super::chance::Chance;
 use super::program::{ALL_DIMS, Block, Dims, Given, Node, Program, Statement, dims};
 use super::scope::Scope;
+use super::{experiment, recurrent};
 use std::collections::BTreeMap;
 
-/// A program of a seed.
+/// A program of a seed: of all constructs, around a cell, or with an experiment.
 pub fn program(seed: u64) -> Program {
+    let mut kind = Chance::new(seed ^ 0x6b69_6e64);
+    match kind.below(10) {
+        0 | 1 => recurrent::program(kind),
+        2 => experiment::program(kind),
+        _ => general(seed),
+    }
+}
+
+/// A program of a seed of all constructs.
+pub fn general(seed: u64) -> Program {
     let mut chance = Chance::new(seed);
     let mut sizes = BTreeMap::new();
     let large = chance.percent(12);
@@ -19,7 +30,7 @@ pub fn program(seed: u64) -> Program {
         }
         sizes.insert(dim.to_owned(), if dim == "key" && chance.percent(50) { size.next_multiple_of(2) } else { size });
     }
-    let mut program = Program { sizes, blocks: Vec::new() };
+    let mut program = Program { sizes, ..Program::default() };
     let mut inputs = Vec::new();
     for i in 0..1 + chance.below(3) {
         let all = ["seq", "model", "head", "key", "width"];
@@ -34,7 +45,7 @@ pub fn program(seed: u64) -> Program {
         let of: Dims = if chance.percent(70) { dims(&["seq"]) } else { Dims::new() };
         inputs.push(Given { name: "tokens".into(), dims: of, domain: Some(domain) });
     }
-    let allowed = ALL_DIMS.iter().map(|&d| d.to_owned()).collect();
+    let allowed = ALL_DIMS.iter().map(|&d| d.to_owned()).filter(|d| d != "class").collect();
     let mut scope = Scope::new(&mut chance, &mut program, "model", "main".into(), inputs, allowed, 0);
     for _ in 0..1 + scope.chance.below(5) {
         scope.construct();
@@ -316,11 +327,13 @@ impl Scope<'_> {
     }
 
     /// Names and dims for a block within this one, without those that `not` names.
-    fn inner(&mut self, kind: &'static str, inputs: Vec<Given>, not: &[&str], fill: impl FnOnce(&mut Scope<'_>)) -> Block {
+    pub(super) fn inner(&mut self, kind: &'static str, inputs: Vec<Given>, not: &[&str], fill: impl FnOnce(&mut Scope<'_>)) -> Block {
         let allowed = self.allowed.iter().filter(|d| !not.contains(&d.as_str())).cloned().collect();
         let name = format!("{kind}_{}", self.program.blocks.len() + 10 * self.level);
         let name = if self.program.blocks.iter().any(|b| b.name == name) { format!("{name}_{}", self.chance.below(1 << 20)) } else { name };
+        let mixes = self.mixes;
         let mut scope = Scope::new(self.chance, self.program, kind, name, inputs, allowed, self.level + 1);
+        scope.mixes = mixes;
         fill(&mut scope);
         let block = scope.block;
         self.program.blocks.push(block.clone());
@@ -328,7 +341,7 @@ impl Scope<'_> {
     }
 
     /// Labels for dims of results that no argument has.
-    fn labels(&self, block: &Block, of: &Dims) -> String {
+    pub(super) fn labels(&self, block: &Block, of: &Dims) -> String {
         let given: Dims = block.inputs.iter().flat_map(|g| g.dims.iter().cloned()).collect();
         of.difference(&given).map(|d| format!(", {d}: {d}")).collect()
     }

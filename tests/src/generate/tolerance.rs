@@ -31,6 +31,15 @@ impl Rounding {
         Rounding { error: error.collect(), largest: double.values().map(finite_largest).fold(0.0, f64::max) }
     }
 
+    /// The same program computed in another way, whose rounding may be larger.
+    pub(super) fn or(&self, single: &Results, double: &Results) -> Self {
+        let mut other = Rounding::new(single, double);
+        for (name, error) in &self.error {
+            other.error.entry(name.clone()).and_modify(|e| *e = e.max(*error)).or_insert(*error);
+        }
+        Rounding { largest: self.largest, ..other }
+    }
+
     /// Largest error of any tensor, relative to its largest element.
     pub(super) fn worst(&self, double: &Results) -> f64 {
         let relative = |(name, t): (&String, &Tensor)| {
