@@ -11,6 +11,7 @@ mod judge;
 mod online;
 mod program;
 mod recurrent;
+mod scans;
 mod scope;
 mod shrink;
 mod tolerance;

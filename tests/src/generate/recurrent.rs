@@ -7,7 +7,7 @@ use super::scope::Scope;
 use std::collections::BTreeMap;
 
 /// Most products of a step over all examples and steps.
-const WORK: u64 = 24_000;
+const WORK: u64 = 40_000;
 
 /// Sizes for recurrent programs: examples and heads with many divisors, states that are small and states that fill a register.
 fn sizes(chance: &mut Chance) -> BTreeMap<String, u64> {
@@ -28,11 +28,24 @@ fn sizes(chance: &mut Chance) -> BTreeMap<String, u64> {
         sizes.insert(dim.into(), *chance.one(of));
     }
     sizes.insert("batch".into(), *chance.one(&[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 36, 48, 64]));
+    // many positions, and enough numbers for each of them, for scans to be parted in blocks
+    if chance.percent(45) {
+        let choices: [(&str, &[u64]); 5] = [
+            ("batch", &[16, 24, 32, 36, 48, 64]),
+            ("head", &[2, 4, 6, 8]),
+            ("key", &[4, 6, 8, 16]),
+            ("width", &[8, 9, 12]),
+            ("seq", &[1, 2, 3]),
+        ];
+        for (dim, of) in choices {
+            sizes.insert(dim.into(), *chance.one(of));
+        }
+    }
     let work = |sizes: &BTreeMap<String, u64>| ["seq", "head", "key", "width", "batch"].iter().map(|d| sizes[*d]).product::<u64>();
     while work(&sizes) > WORK {
-        let largest = *chance.one(&["seq", "head", "batch", "batch", "width"]);
-        if let Some(size) = sizes.get_mut(largest) {
-            *size = (*size / 2).max(1);
+        let largest = *chance.one(&["seq", "head", "batch", "seq"]);
+        if let Some(size) = sizes.get_mut(largest).filter(|s| **s > 1) {
+            *size /= 2;
         }
     }
     sizes
@@ -273,7 +286,7 @@ impl Scope<'_> {
                     let decay = self.param(&decay).text();
                     format!("sigmoid({decay}) * prev {state} + #")
                 }
-                _ => "#".to_owned(),
+                _ => format!("# - 0.2 * prev {state}"),
             };
             self.define(state, Node::of(unit.clone(), &text, [value]));
         }
