@@ -5,7 +5,7 @@ use ogive_graph::{DType, Graph, MapFn, Op, ReduceFn, Region, cost, parse, text, 
 use ogive_jit::Cpu;
 use ogive_runtime::Options;
 use ogive_tests::cases::{self, Case, Derivative, Size, kind};
-use ogive_tests::check;
+use ogive_tests::{check, spec};
 use std::collections::{BTreeMap, BTreeSet};
 
 const SOURCE: &str = include_str!("../../compiler/graph/src/op.rs");
@@ -130,6 +130,24 @@ fn each_that_moves_with_a_float_is_held_against_differences() {
         let checked = cases.iter().any(|c| c.derivative == Derivative::Agrees);
         let flat = FLAT.contains(&name.as_str());
         assert!(checked || flat || !moves, "no case holds the derivative of `{name}` against differences");
+    }
+}
+
+#[test]
+fn each_has_a_place_on_the_page_of_operations_and_an_example_there() {
+    let page = std::fs::read_to_string(spec::root().join("compiler/graph/OPERATIONS.md")).expect("a page");
+    let rows: Vec<&str> = page.lines().filter_map(|l| l.strip_prefix("| `")?.split_once(" | ").map(|(names, _)| names)).collect();
+    let named: BTreeSet<&str> = rows.iter().flat_map(|r| r.split(['`', ' '])).filter(|w| !w.is_empty()).collect();
+    let mut used = BTreeSet::new();
+    for example in spec::fences(&page, "graph") {
+        let graph = parse::parse(example).unwrap_or_else(|e| panic!("{e}\n{example}"));
+        verify::verify(&graph).unwrap_or_else(|e| panic!("{}\n{example}", e[0]));
+        used.extend(kind::used(&cases::Made { graph, inputs: Default::default(), store: Default::default() }));
+    }
+    for name in all() {
+        let word = name.rsplit(' ').next().unwrap_or_default();
+        assert!(named.contains(word) || ["map", "reduce"].contains(&word), "`{name}` has no row on the page");
+        assert!(used.contains(&name), "`{name}` is in no example of the page");
     }
 }
 

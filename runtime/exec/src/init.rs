@@ -170,6 +170,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "tens of thousands of numbers, where each instruction is interpreted")]
     fn the_deviation_is_the_one_asked_for() {
         let bound = (6.0f64 / 100.0).sqrt();
         let cases = [
@@ -187,6 +188,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "tens of thousands of numbers, where each instruction is interpreted")]
     fn a_truncated_normal_ends_at_two_deviations() {
         let limit = 2.0 / TRUNCATED_STD + 1e-6;
         let found = values(&Init::new(Kind::TruncatedNormal { std: 1.0 }), &[20_000]);

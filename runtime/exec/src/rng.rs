@@ -132,6 +132,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "tens of thousands of numbers, where each instruction is interpreted")]
     fn uniform_numbers_stay_below_one_and_average_a_half() {
         let stream = Stream::new(Draw { seed: 7, step: 3 }, 11, &[]);
         let n = 40_000u64;
@@ -144,6 +145,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "tens of thousands of numbers, where each instruction is interpreted")]
     fn normal_numbers_have_mean_zero_and_unit_variance() {
         let stream = Stream::new(Draw { seed: 1, step: 0 }, 2, &[5]);
         let n = 40_000u64;

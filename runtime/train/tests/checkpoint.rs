@@ -212,6 +212,7 @@ fn write_under_a_limit() -> Check {
 
 #[cfg(unix)]
 #[test]
+#[cfg_attr(miri, ignore = "starts a process")]
 fn a_full_disk_leaves_earlier_checkpoints_and_no_litter() -> Check {
     let folder = tempfile::tempdir()?;
     write(folder.path(), 4)?;

@@ -3,8 +3,10 @@
 use super::{DRAW, interpret, sound};
 use crate::cases::Made;
 use ogive_graph::autodiff::forward::jvp;
-use ogive_graph::autodiff::reverse::gradients;
+use ogive_graph::autodiff::reverse::{gradients, gradients_by};
+use ogive_graph::pipeline::Scans;
 use ogive_graph::{Builder, DType, Graph, MapFn, Node, Op, Output, Port, ReduceFn, Value};
+use ogive_lang::hir::experiment::Gradient;
 use ogive_runtime::{Backend, Bindings, Data, Executable, Interpreter, Options, Store, Tensor};
 
 /// Step of the differences: half of the least distance of an input to a kink.
@@ -86,6 +88,28 @@ pub fn gradient(made: &Made) -> Result<Option<Made>, String> {
         graph.outputs.push(Output { port, value: cotangent, update: false });
     }
     Ok(Some(Made { graph, inputs: made.inputs.clone(), store: made.store.clone() }))
+}
+
+/// The graph of a case with the gradient of its loss in every parameter, by a rule for scans; `None` where there is no float or parameter.
+///
+/// # Errors
+/// What the compiler or the rule refuses.
+pub fn gradient_by(made: &Made, rule: Gradient) -> Result<Option<Made>, String> {
+    let Some((graph, _)) = with_loss(made) else { return Ok(None) };
+    let graph = rule.prepare(&graph, Scans::PLAIN, true).map_err(|f| f.to_string())?;
+    let loss = graph.outputs[0].value;
+    let params: Vec<(Value, Port)> = (graph.region.nodes.iter().enumerate())
+        .filter_map(|(i, n)| if let Op::Param(p) = &n.op { Some((Value(i as u32), p.clone())) } else { None })
+        .collect();
+    let wrt: Vec<Value> = params.iter().map(|p| p.0).collect();
+    let found = gradients_by(&graph, loss, &wrt, rule.learning()).map_err(|e| e.to_string())?;
+    let mut graph = found.graph;
+    for ((_, port), cotangent) in params.into_iter().zip(found.cotangents) {
+        let Some(value) = cotangent else { continue };
+        let port = Port { name: format!("grad {}", port.name), order: port.order };
+        graph.outputs.push(Output { port, value, update: false });
+    }
+    Ok((graph.outputs.len() > 1).then(|| Made { graph, inputs: made.inputs.clone(), store: made.store.clone() }))
 }
 
 /// Compares the gradient of the loss in every element of every float input with central differences of fourth order.

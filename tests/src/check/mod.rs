@@ -6,7 +6,7 @@ mod differences;
 
 pub use compare::{apart, tolerance, values};
 pub use cotangents::with_gradients;
-pub use differences::{forward, gradient, reverse};
+pub use differences::{forward, gradient, gradient_by, reverse};
 
 use crate::cases::Made;
 use ogive_graph::verify::verify;

@@ -2,11 +2,23 @@
 
 use super::chance::Chance;
 use super::program::{ALL_DIMS, Block, Dims, Given, Node, Program, Statement, dims};
+use super::scans::block_has;
 use super::scope::Scope;
+use super::{experiment, recurrent};
 use std::collections::BTreeMap;
 
-/// A program of a seed.
+/// A program of a seed: of all constructs, around a cell, or with an experiment.
 pub fn program(seed: u64) -> Program {
+    let mut kind = Chance::new(seed ^ 0x6b69_6e64);
+    match kind.below(10) {
+        0 | 1 => recurrent::program(kind),
+        2 => experiment::program(kind),
+        _ => general(seed),
+    }
+}
+
+/// A program of a seed of all constructs.
+pub fn general(seed: u64) -> Program {
     let mut chance = Chance::new(seed);
     let mut sizes = BTreeMap::new();
     let large = chance.percent(12);
@@ -19,7 +31,7 @@ pub fn program(seed: u64) -> Program {
         }
         sizes.insert(dim.to_owned(), if dim == "key" && chance.percent(50) { size.next_multiple_of(2) } else { size });
     }
-    let mut program = Program { sizes, blocks: Vec::new() };
+    let mut program = Program { sizes, ..Program::default() };
     let mut inputs = Vec::new();
     for i in 0..1 + chance.below(3) {
         let all = ["seq", "model", "head", "key", "width"];
@@ -34,7 +46,7 @@ pub fn program(seed: u64) -> Program {
         let of: Dims = if chance.percent(70) { dims(&["seq"]) } else { Dims::new() };
         inputs.push(Given { name: "tokens".into(), dims: of, domain: Some(domain) });
     }
-    let allowed = ALL_DIMS.iter().map(|&d| d.to_owned()).collect();
+    let allowed = ALL_DIMS.iter().map(|&d| d.to_owned()).filter(|d| d != "class").collect();
     let mut scope = Scope::new(&mut chance, &mut program, "model", "main".into(), inputs, allowed, 0);
     for _ in 0..1 + scope.chance.below(5) {
         scope.construct();
@@ -51,7 +63,7 @@ pub fn program(seed: u64) -> Program {
 
 impl Scope<'_> {
     /// Dims of a value that there is, or others.
-    fn wanted(&mut self) -> Dims {
+    pub(super) fn wanted(&mut self) -> Dims {
         if self.chance.percent(60) && !self.values.is_empty() {
             let at = self.values.len().saturating_sub(1 + self.chance.below(4));
             return self.values[at].1.clone();
@@ -60,7 +72,7 @@ impl Scope<'_> {
     }
 
     /// An equation for something that the block gives.
-    fn output(&mut self, name: &str, of: &Dims, fuel: usize) {
+    pub(super) fn output(&mut self, name: &str, of: &Dims, fuel: usize) {
         let value = self.expression(of, fuel);
         let last: Vec<String> = self.values.iter().rev().filter(|v| v.1.is_subset(of)).take(2).map(|v| v.0.clone()).collect();
         let more: Vec<Node> = last.iter().map(|n| Node::name(n, of)).collect();
@@ -316,11 +328,13 @@ impl Scope<'_> {
     }
 
     /// Names and dims for a block within this one, without those that `not` names.
-    fn inner(&mut self, kind: &'static str, inputs: Vec<Given>, not: &[&str], fill: impl FnOnce(&mut Scope<'_>)) -> Block {
+    pub(super) fn inner(&mut self, kind: &'static str, inputs: Vec<Given>, not: &[&str], fill: impl FnOnce(&mut Scope<'_>)) -> Block {
         let allowed = self.allowed.iter().filter(|d| !not.contains(&d.as_str())).cloned().collect();
         let name = format!("{kind}_{}", self.program.blocks.len() + 10 * self.level);
         let name = if self.program.blocks.iter().any(|b| b.name == name) { format!("{name}_{}", self.chance.below(1 << 20)) } else { name };
+        let mixes = self.mixes;
         let mut scope = Scope::new(self.chance, self.program, kind, name, inputs, allowed, self.level + 1);
+        scope.mixes = mixes;
         fill(&mut scope);
         let block = scope.block;
         self.program.blocks.push(block.clone());
@@ -328,113 +342,9 @@ impl Scope<'_> {
     }
 
     /// Labels for dims of results that no argument has.
-    fn labels(&self, block: &Block, of: &Dims) -> String {
+    pub(super) fn labels(&self, block: &Block, of: &Dims) -> String {
         let given: Dims = block.inputs.iter().flat_map(|g| g.dims.iter().cloned()).collect();
         of.difference(&given).map(|d| format!(", {d}: {d}")).collect()
-    }
-
-    fn scan(&mut self) -> Option<()> {
-        if self.level > 1 || self.is_cell() || !self.allows("seq") {
-            return None;
-        }
-        let count = 1 + self.chance.below(2);
-        let inputs: Vec<Given> = (0..count)
-            .map(|i| {
-                let mut of = self.some_dims();
-                of.retain(|d| !d.starts_with("seq"));
-                Given { name: format!("x_{i}"), dims: of, domain: None }
-            })
-            .collect();
-        let of = inputs[0].dims.clone();
-        let matrix = self.chance.percent(35);
-        let block = self.inner("cell", inputs, &["seq", "seq2"], |scope| {
-            let mut states = Vec::new();
-            for _ in 0..1 + scope.chance.below(2) {
-                let mut of = if scope.chance.percent(50) { of.clone() } else { scope.some_dims() };
-                of.retain(|d| !d.contains('~'));
-                states.push((scope.state(&of), of));
-            }
-            if matrix && scope.allows_all(&["key", "width"]) {
-                scope.delta_rule();
-            }
-            for _ in 0..scope.chance.below(2) {
-                scope.construct();
-            }
-            for (state, of) in states {
-                let value = scope.expression(&of, 3);
-                let text = *scope.chance.one(&["tanh(#)", "0.5 * prev S + 0.5 * tanh(#)", "0.8 * prev S + #", "sigmoid(#) * prev S + 0.3"]);
-                scope.define(&state, Node::of(of, &text.replace("prev S", &format!("prev {state}")), [value]));
-            }
-            let of = scope.wanted();
-            scope.output("y", &of, 2);
-            // what the step is lifted over reaches its result
-            let given = scope.block.inputs[0].dims.clone();
-            let all: Vec<String> = given.iter().cloned().collect();
-            let read = if all.is_empty() { "x_0".to_owned() } else { format!("mean(x_0, over: [{}])", all.join(", ")) };
-            if let Some(last) = scope.block.body.last_mut() {
-                last.value = Node::of(of, &format!("# + 0.1 * {read}"), [last.value.clone()]);
-            }
-        });
-        let mut extra = self.part_of(&dims(&["head", "front"]));
-        extra.retain(|d| self.allows(d) && !block_has(&block, d));
-        let mut arguments = Vec::new();
-        for (i, given) in block.inputs.iter().enumerate() {
-            let mut with = given.dims.clone();
-            if i == 0 || self.chance.percent(75) {
-                with.insert("seq".into());
-            }
-            if i == 0 {
-                with.extend(extra.iter().cloned());
-            }
-            if !self.fits(&with) {
-                return None;
-            }
-            arguments.push(self.expression(&with, 1));
-        }
-        let mut of = block.outputs[0].1.clone();
-        of.insert("seq".into());
-        of.extend(extra.iter().cloned());
-        if !self.fits(&of) {
-            return None;
-        }
-        let live = block.live();
-        let states = extra.is_empty() && self.chance.percent(25) && block.states.iter().all(|s| live.contains(&s.name));
-        let mut results: Dims = block.outputs[0].1.clone();
-        if states {
-            results.extend(block.states.iter().flat_map(|s| s.dims.iter().cloned()));
-        }
-        let backward = if self.chance.percent(25) { " backward" } else { "" };
-        let holes = vec!["#"; arguments.len()].join(", ");
-        let text = format!("scan {}({holes}{}){backward} along seq", block.name, self.labels(&block, &results));
-        let y = self.fresh("y");
-        let mut names = vec![(y.clone(), of.clone())];
-        let mut left = y;
-        if states {
-            for state in &block.states {
-                let name = self.fresh("last");
-                names.push((name, state.dims.clone()));
-            }
-            left = format!("({})", names.iter().map(|n| n.0.clone()).collect::<Vec<_>>().join(", "));
-        }
-        self.state_that(left, names, Node::of(of, &text, arguments), true);
-        Some(())
-    }
-
-    /// A matrix that is corrected towards what should be read from it.
-    fn delta_rule(&mut self) {
-        let (key, value) = (dims(&["key"]), dims(&["width"]));
-        let state = self.state(&dims(&["key", "width"]));
-        let k = self.expression(&key, 1);
-        let k = self.equation(Node::of(key.clone(), "unit_norm(# + 0.1, over: key, epsilon: 0.01)", [k]));
-        let v = self.expression(&value, 1);
-        let v = self.equation(v);
-        let rate = self.expression(&Dims::new(), 1);
-        let rate = self.equation(Node::of(Dims::new(), "sigmoid(#)", [rate]));
-        let text = format!("prev {state} + # * # * (# - # @key prev {state})");
-        let made = Node::of(dims(&["key", "width"]), &text, [rate, k.clone(), v, k]);
-        self.define(&state, made);
-        let read = self.expression(&key, 1);
-        self.equation(Node::of(value, &format!("# @key {state}"), [read]));
     }
 
     fn repeat(&mut self) -> Option<()> {
@@ -548,11 +458,4 @@ impl Scope<'_> {
         self.equation(Node::of(of, &text, [x]));
         Some(())
     }
-}
-
-/// Whether a block's own names include a dim.
-fn block_has(block: &Block, dim: &str) -> bool {
-    let inside = block.body.iter().flat_map(|s| super::program::words(&s.value.text()).map(str::to_owned).collect::<Vec<_>>());
-    let dims = block.params.iter().map(|p| &p.1).chain(block.inputs.iter().map(|g| &g.dims)).chain(block.states.iter().map(|s| &s.dims));
-    dims.flatten().any(|d| d == dim) || block.outputs.iter().any(|o| o.1.contains(dim)) || inside.into_iter().any(|w| w == dim)
 }

@@ -3,6 +3,7 @@
 
 use super::chance::Chance;
 use super::tolerance::{Rounding, all_finite};
+use super::{imports, training};
 use crate::cases::Made;
 use crate::check::{self, Results};
 use ogive_graph::pipeline::{self, BACKEND, FORWARD, Pass};
@@ -10,18 +11,21 @@ use ogive_graph::{DType, Graph};
 use ogive_jit::Cpu;
 use ogive_jit::primitives::Primitives;
 use ogive_lang::lower::{self, Lowered};
-use ogive_lang::{NoImports, Settings, Severity, Spec, elaborate, format};
+use ogive_lang::{Loader, NoImports, Settings, Severity, Spec, elaborate, format};
 use ogive_runtime::{Bindings, Data, Dim, Options, Store, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Starts the line that says how many examples there are.
+pub(super) const BATCH: &str = "// batch: ";
+
 /// Half of the digits of single precision: who loses more of them is not compared.
-const LOST: f64 = 2e-3;
+pub(super) const LOST: f64 = 2e-3;
 
 /// Largest number in a program that is compared.
 const LARGEST: f64 = 1e6;
 
 /// Numbers of double precision in units of single precision, with room for sums in another order.
-const DOUBLE: f64 = 1e-6;
+pub(super) const DOUBLE: f64 = 1e-6;
 
 /// What became of a program.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,7 +47,7 @@ pub struct Failure {
     pub why: String,
 }
 
-fn failed<T>(stage: impl Into<String>, why: impl Into<String>) -> Result<T, Verdict> {
+pub(super) fn failed<T>(stage: impl Into<String>, why: impl Into<String>) -> Result<T, Verdict> {
     Err(Verdict::Failed(Failure { stage: stage.into(), why: why.into() }))
 }
 
@@ -66,16 +70,24 @@ fn ways(text: &str, root: &str, seed: u64) -> Result<(), Verdict> {
     };
     let mut chance = Chance::new(seed ^ 0x6a75_6467);
     let batch = [None, Some(1), Some(2), Some(3)][chance.below(4)];
-    let written = lowered(text, root, DType::F64, batch)?;
-    let graph = lowered(&formatted, root, DType::F64, batch)
+    let batch = text.lines().find_map(|l| l.strip_prefix(BATCH)?.parse().ok()).or(batch);
+    let written = lowered(text, root, DType::F64, batch, &NoImports)?;
+    let graph = lowered(&formatted, root, DType::F64, batch, &NoImports)
         .map_err(|_| Verdict::Failed(Failure { stage: "formatter".into(), why: "its text does not check".into() }))?;
     if ogive_graph::text::print_plain(&graph.graph) != ogive_graph::text::print_plain(&written.graph)
         || format(&formatted).ok().as_ref() != Some(&formatted)
     {
         return failed("formatter", "changes the meaning, or its own text");
     }
+    if let Some((main, files)) = imports::apart(text, root, &mut chance.clone()) {
+        let graph = lowered(&main, root, DType::F64, batch, &files)
+            .map_err(|v| Verdict::Failed(Failure { stage: "imports".into(), why: format!("{v:?}\n{main}") }))?;
+        if ogive_graph::text::print_plain(&graph.graph) != ogive_graph::text::print_plain(&written.graph) {
+            return failed("imports", "change the meaning");
+        }
+    }
     let double = filled(written, DType::F64, seed);
-    let single = filled(lowered(text, root, DType::F32, batch)?, DType::F32, seed);
+    let single = filled(lowered(text, root, DType::F32, batch, &NoImports)?, DType::F32, seed);
     let Some((with, with_single)) = both(&double, &single)? else { return Err(Verdict::Skipped("without a float".into())) };
     let interpret = |made: &Made| check::interpret(made).map_err(|why| Verdict::Failed(Failure { stage: "interpreter".into(), why }));
     let exact = merged(interpret(&double)?, interpret(&with)?);
@@ -93,17 +105,20 @@ fn ways(text: &str, root: &str, seed: u64) -> Result<(), Verdict> {
     let case = Case { double, single, with, with_single, exact, rounding, seed };
     case.passes(&mut chance)?;
     case.compiled(&mut chance)?;
-    case.slope(text)
+    case.slope(text)?;
+    case.scans_at_once(text, &mut chance)?;
+    case.forward_in_time(text, &mut chance)?;
+    training::judge(text, seed)
 }
 
 /// A program with its numbers and what it should give.
-struct Case {
-    double: Made,
-    single: Made,
+pub(super) struct Case {
+    pub(super) double: Made,
+    pub(super) single: Made,
     with: Made,
     with_single: Made,
-    exact: Results,
-    rounding: Rounding,
+    pub(super) exact: Results,
+    pub(super) rounding: Rounding,
     seed: u64,
 }
 
@@ -166,6 +181,32 @@ impl Case {
         Ok(())
     }
 
+    pub(super) fn failure(&self, stage: &str, why: String) -> Verdict {
+        Verdict::Failed(Failure { stage: stage.to_owned(), why })
+    }
+
+    /// Holds results of a graph against what they should be, and where they are off, against what inputs that are moved a little give.
+    pub(super) fn holds(
+        &self,
+        stage: &str,
+        rounding: &Rounding,
+        exact: &Results,
+        found: &Results,
+        unit: f64,
+        double: &Made,
+    ) -> Result<(), Verdict> {
+        let Err(why) = rounding.apart(found, exact, unit) else { return Ok(()) };
+        let mut chance = Chance::new(self.seed ^ 0x7469_6573);
+        let moves = |scale: f64| {
+            let moved = check::interpret(&nudged(double, scale * unit.sqrt(), &mut chance));
+            moved.is_ok_and(|moved| rounding.apart(&moved, exact, unit).is_err())
+        };
+        if [1e-8, 6e-8, 3e-7, 1e-6].into_iter().flat_map(|s| [s; 4]).any(moves) {
+            return Err(Verdict::Skipped("near a tie or ill conditioned".into()));
+        }
+        failed(stage, why)
+    }
+
     /// Holds results against what they should be. Where inputs that are moved by less than single precision tells apart move the result as
     /// far as it is off, the program is near a tie.
     fn agrees(&self, stage: &str, found: &Results, unit: f64) -> Result<(), Verdict> {
@@ -225,7 +266,7 @@ fn tensors(made: &Made) -> impl Iterator<Item = (&String, &Tensor)> {
     made.inputs.iter().chain(&made.store.tensors)
 }
 
-fn nudged(made: &Made, scale: f64, chance: &mut Chance) -> Made {
+pub(super) fn nudged(made: &Made, scale: f64, chance: &mut Chance) -> Made {
     let mut made = made.clone();
     for tensor in made.inputs.values_mut().chain(made.store.tensors.values_mut()) {
         if let Data::F64(x) = &mut tensor.data {
@@ -235,7 +276,7 @@ fn nudged(made: &Made, scale: f64, chance: &mut Chance) -> Made {
     made
 }
 
-fn cpu(stage: &str, made: &Made, isa: &str, threads: usize) -> Result<Results, Verdict> {
+pub(super) fn cpu(stage: &str, made: &Made, isa: &str, threads: usize) -> Result<Results, Verdict> {
     let options = Options { threads, verify: true, isa: Some(isa.to_owned()) };
     check::run(&Cpu::new(), made, &options).map_err(|why| Verdict::Failed(Failure { stage: stage.to_owned(), why }))
 }
@@ -254,8 +295,8 @@ fn both(double: &Made, single: &Made) -> Result<Option<(Made, Made)>, Verdict> {
     }
 }
 
-fn lowered(text: &str, root: &str, dtype: DType, batch: Option<u64>) -> Result<Lowered, Verdict> {
-    let (spec, found) = Spec::load("generated.arch", text.to_owned(), &NoImports);
+fn lowered(text: &str, root: &str, dtype: DType, batch: Option<u64>, loader: &dyn Loader) -> Result<Lowered, Verdict> {
+    let (spec, found) = Spec::load("generated.arch", text.to_owned(), loader);
     let errors = |found: &ogive_lang::Diagnostics| {
         let list = found.list.iter().filter(|d| d.severity == Severity::Error);
         list.map(|d| format!("{}: {}", d.code, d.message)).collect::<Vec<_>>().join("; ")

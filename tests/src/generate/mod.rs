@@ -4,15 +4,22 @@
 
 mod chance;
 mod constructs;
+mod experiment;
 mod expression;
+mod imports;
 mod judge;
+mod online;
 mod program;
+mod recurrent;
+mod scans;
 mod scope;
 mod shrink;
 mod tolerance;
+mod training;
 
 pub use chance::Chance;
-pub use constructs::program;
+pub use constructs::{general, program};
+pub use experiment::Line;
 pub use judge::{Failure, Verdict, judge};
 pub use program::{Block, Dims, Given, Node, Part, Program, State, Statement};
 pub use shrink::shrink;
@@ -24,6 +31,8 @@ use std::collections::BTreeMap;
 pub struct Tally {
     /// Programs that agree in every way.
     pub checked: u64,
+    /// Of these, by what they have: scans, rules by which gradients go forward in time, experiments.
+    pub with: BTreeMap<&'static str, u64>,
     /// Programs that no comparison is possible for, by reason.
     pub skipped: BTreeMap<String, u64>,
     /// Programs that do not agree: seed, what fails, and the smallest program that fails so.
@@ -35,7 +44,13 @@ impl Tally {
     pub fn add(&mut self, seed: u64) {
         let made = program(seed);
         match judge(&made.text(), made.root(), seed) {
-            Verdict::Checked => self.checked += 1,
+            Verdict::Checked => {
+                self.checked += 1;
+                let text = made.text();
+                for (what, sign) in [("scan", "scan "), ("gradient forward in time", "// gradient"), ("experiment", "experiment run")] {
+                    *self.with.entry(what).or_default() += u64::from(text.contains(sign));
+                }
+            }
             Verdict::Skipped(why) => *self.skipped.entry(why).or_default() += 1,
             Verdict::Failed(failure) => {
                 let small = shrink(&made, |p| match judge(&p.text(), p.root(), seed) {
@@ -61,7 +76,9 @@ impl Tally {
     pub fn report(&self) -> String {
         let why: Vec<String> = self.skipped.iter().map(|(why, n)| format!("{n} {why}")).collect();
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
-        let mut out = format!("{} checked, {} skipped{why}, {} failed", self.checked, self.skips(), self.failed.len());
+        let with: Vec<String> = self.with.iter().map(|(what, n)| format!("{n} with {what}")).collect();
+        let with = with.join(", ");
+        let mut out = format!("{} checked ({with}), {} skipped{why}, {} failed", self.checked, self.skips(), self.failed.len());
         for (seed, failure, text) in &self.failed {
             out.push_str(&format!("\n\nseed {seed}: {}: {}\n{text}", failure.stage, failure.why));
         }

@@ -1,6 +1,9 @@
 //! What a generated program consists of, and its text. Expressions are texts with holes in which other expressions stand: all that
 //! shrinking needs to know of them is which dims they have.
 
+use super::experiment::Line;
+use super::judge::BATCH;
+use super::online::RULE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -126,12 +129,16 @@ pub struct Block {
 }
 
 /// A whole file: the last block is what is run.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Program {
-    /// Sizes of the dims that others follow from.
+    /// Sizes of the dims that others follow from, and of `batch` where the program says how many examples there are.
     pub sizes: BTreeMap<String, u64>,
     /// Blocks, those that call after those that are called.
     pub blocks: Vec<Block>,
+    /// A rule by which gradients go forward in time and are those of backpropagation.
+    pub gradient: Option<String>,
+    /// The lines of an experiment on the last block.
+    pub experiment: Option<Vec<Line>>,
 }
 
 /// The size of a dim: `model = head * key`, `whole = front + back`; a twin such as `seq2` has the size of `seq`.
@@ -152,7 +159,7 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
 /// All dims that have a size of their own or follow from others.
 pub(super) const ALL_DIMS: &[&str] = &[
     "seq", "seq2", "head", "key", "key2", "model", "model2", "width", "width2", "expert", "expert2", "vocab", "row", "col", "front",
-    "back", "whole",
+    "back", "whole", "class",
 ];
 
 impl Block {
@@ -225,7 +232,21 @@ impl Program {
             }
         }
         texts.reverse();
-        texts.join("\n")
+        let mut marks = String::new();
+        if let Some(batch) = self.sizes.get("batch") {
+            let _ = writeln!(marks, "{BATCH}{batch}");
+        }
+        if let Some(rule) = &self.gradient {
+            let _ = writeln!(marks, "{RULE}{rule}");
+        }
+        if let Some(lines) = &self.experiment {
+            let sized = |l: &str| {
+                ["seq", "batch"].iter().fold(l.to_owned(), |l, d| l.replace(&d.to_uppercase(), &size(&self.sizes, d).to_string()))
+            };
+            let lines: String = lines.iter().filter(|l| !l[0].is_empty()).map(|l| format!("  {}\n", sized(&l[0]))).collect();
+            texts.push(format!("experiment run {{\n{lines}}}\n"));
+        }
+        marks + &texts.join("\n")
     }
 
     /// The name of the block that is run.

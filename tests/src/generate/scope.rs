@@ -22,6 +22,12 @@ pub(super) struct Scope<'p> {
     pub allowed: Vec<String>,
     /// How many blocks stand around this one.
     pub level: usize,
+    /// Whether the block that is run is given nothing more.
+    pub closed: bool,
+    /// Whether no scan goes backward.
+    pub forward_only: bool,
+    /// Whether units of a cell may read each other, a few of them.
+    pub mixes: bool,
     made: usize,
 }
 
@@ -39,7 +45,7 @@ impl<'p> Scope<'p> {
         let values = inputs.iter().filter(|g| g.domain.is_none()).map(|g| (g.name.clone(), g.dims.clone())).collect();
         let positions = inputs.iter().filter_map(|g| Some((g.name.clone(), g.dims.clone(), g.domain.clone()?))).collect();
         let block = Block { kind, name, inputs, params: Vec::new(), states: Vec::new(), body: Vec::new(), outputs: Vec::new() };
-        Scope { chance, program, block, values, positions, allowed, level, made: 0 }
+        Scope { chance, program, block, values, positions, allowed, level, closed: false, forward_only: false, mixes: true, made: 0 }
     }
 
     /// A name that nothing has yet.
@@ -111,7 +117,7 @@ impl<'p> Scope<'p> {
 
     /// A parameter or, in what is run, an input.
     pub(super) fn leaf(&mut self, dims: &Dims) -> Node {
-        let input = self.block.kind == "model" && self.chance.percent(40);
+        let input = self.block.kind == "model" && self.chance.percent(40) && !self.closed;
         let name = self.fresh(if input { "x" } else { "W" });
         if input {
             self.block.inputs.push(Given { name: name.clone(), dims: dims.clone(), domain: None });

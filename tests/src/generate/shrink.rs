@@ -1,6 +1,6 @@
 //! A smaller program that fails in the same way.
 
-use super::program::{Node, Part, Program};
+use super::program::{Dims, Given, Node, Part, Program};
 
 /// Most trials of smaller programs.
 const TRIALS: usize = 600;
@@ -41,7 +41,33 @@ fn weight(program: &Program) -> (usize, u64) {
 }
 
 fn candidates(program: &Program) -> impl Iterator<Item = Program> + '_ {
-    outputs(program).chain(statements(program)).chain(expressions(program)).chain(sizes(program))
+    experiment(program).chain(outputs(program)).chain(statements(program)).chain(expressions(program)).chain(sizes(program))
+}
+
+/// No experiment, or a simpler line of it.
+fn experiment(program: &Program) -> impl Iterator<Item = Program> + '_ {
+    let lines = program.experiment.as_deref().unwrap_or_default();
+    let without = program.experiment.as_ref().map(|_| Program { experiment: None, ..program.clone() });
+    let simpler = lines.iter().enumerate().flat_map(|(l, line)| (1..line.len()).rev().map(move |n| (l, n)));
+    without.into_iter().chain(simpler.map(move |(l, n)| {
+        let mut p = program.clone();
+        if let Some(lines) = &mut p.experiment {
+            lines[l].drain(..n);
+        }
+        p
+    }))
+}
+
+/// A new tensor in place of something. What is run is given it where gradients go forward in time: of what is read step by step, parameters
+/// have another gradient by their nature.
+fn stand_in(program: &mut Program, b: usize, name: &str, dims: &Dims) {
+    let given = program.gradient.is_some() && b + 1 == program.blocks.len();
+    let block = &mut program.blocks[b];
+    if given {
+        block.inputs.push(Given { name: name.to_owned(), dims: dims.clone(), domain: None });
+    } else {
+        block.params.push((name.to_owned(), dims.clone()));
+    }
 }
 
 /// Fewer outputs of what is run.
@@ -60,19 +86,19 @@ fn statements(program: &Program) -> impl Iterator<Item = Program> + '_ {
     let all = program.blocks.iter().enumerate().rev().flat_map(|(b, block)| (0..block.body.len()).rev().map(move |s| (b, s)));
     all.map(move |(b, s)| {
         let mut p = program.clone();
-        let block = &mut p.blocks[b];
-        let statement = block.body.remove(s);
+        let statement = p.blocks[b].body.remove(s);
         if statement.plain {
             for (name, dims) in statement.names {
+                let block = &p.blocks[b];
                 let given = block.outputs.iter().any(|o| o.0 == name) || block.states.iter().any(|s| s.name == name);
                 if given {
                     // an output stays an equation, of a parameter
                     let param = format!("P_{name}");
-                    block.params.push((param.clone(), dims.clone()));
+                    stand_in(&mut p, b, &param, &dims);
                     let value = Node::name(&param, &dims);
-                    block.body.push(super::program::Statement { left: name.clone(), names: vec![(name, dims)], value, plain: false });
+                    p.blocks[b].body.push(super::program::Statement { left: name.clone(), names: vec![(name, dims)], value, plain: false });
                 } else {
-                    block.params.push((name, dims));
+                    stand_in(&mut p, b, &name, &dims);
                 }
             }
         }
@@ -131,14 +157,13 @@ fn expressions(program: &Program) -> impl Iterator<Item = Program> + '_ {
     }
     edits.into_iter().map(move |(b, s, path, new)| {
         let mut p = program.clone();
-        let block = &mut p.blocks[b];
-        let dims = at(&block.body[s].value, &path).dims.clone();
+        let dims = at(&p.blocks[b].body[s].value, &path).dims.clone();
         let new = new.unwrap_or_else(|| {
-            let name = format!("P_{}", block.params.len());
-            block.params.push((name.clone(), dims.clone()));
+            let name = format!("P_{}", p.blocks[b].params.len() + p.blocks[b].inputs.len());
+            stand_in(&mut p, b, &name, &dims);
             Node::name(&name, &dims)
         });
-        put(&mut block.body[s].value, &path, new);
+        put(&mut p.blocks[b].body[s].value, &path, new);
         p
     })
 }

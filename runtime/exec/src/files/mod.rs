@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 pub use read::{Entry, Reader, read};
-pub use write::{replace, write};
+pub use write::{replace, sync_folder, write};
 
 use std::path::{Path, PathBuf};
 

@@ -169,7 +169,7 @@ fn place(folder: &Path, hidden: &Path, placed: &Path) -> std::io::Result<()> {
         fs::rename(placed, &old)?;
     }
     fs::rename(hidden, placed)?;
-    File::open(folder)?.sync_all()?;
+    files::sync_folder(folder)?;
     if old.exists() { fs::remove_dir_all(old) } else { Ok(()) }
 }
 
