@@ -125,7 +125,7 @@ fn lines(chance: &mut Chance, recurrent: bool, seq: u64) -> Vec<Line> {
     if chance.percent(40) {
         all.push(line(&["metric     accuracy: correct(logits, next(tokens), over: vocab)", ""]));
     }
-    let truncated = format!("gradient   bptt(truncate: {})", 1 + chance.below(segment.unwrap_or(3).min(3)));
+    let truncated = format!("gradient   bptt(truncate: {})", 1 + chance.below(segment.unwrap_or(seq as usize).min(3)));
     let rules = ["gradient   rtrl", "gradient   rtrl", "gradient   rtrl(full)", "gradient   rtrl(snap: 1)", &truncated];
     if recurrent && chance.percent(75) {
         all.push(line(&[*chance.one(&rules), ""]));
