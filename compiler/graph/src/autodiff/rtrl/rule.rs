@@ -18,7 +18,7 @@ use crate::stream::STATES;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most numbers in the states of all steps of a scan that keeps them.
-const KEPT: u64 = 1 << 22;
+const KEPT: u64 = 1 << 21;
 
 /// What the steps read unchanged and learn.
 pub(super) struct Source {
