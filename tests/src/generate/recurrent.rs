@@ -130,8 +130,11 @@ impl Scope<'_> {
 
     fn cell_over(&mut self, matrix: bool) -> Vec<(String, Dims)> {
         let all: &[&[&str]] = &[&["key"], &["key"], &["head", "key"], &["head", "key"], &["head"]];
-        let unit =
-            if matrix { dims(if self.chance.percent(50) { &["key"] } else { &["head", "key"] }) } else { dims(*self.chance.one(all)) };
+        let unit = if matrix {
+            dims(if self.chance.percent(50) { &["key"] } else { &["head", "key"] })
+        } else {
+            dims(self.chance.one::<&[&str]>(all))
+        };
         let mut inputs = vec![Given { name: "x_0".into(), dims: dims(&["width"]), domain: None }];
         let drive = !matrix && self.chance.percent(40);
         if drive {
@@ -143,7 +146,7 @@ impl Scope<'_> {
         }
         let block =
             self.inner("cell", inputs, &["seq", "seq2"], |scope| if matrix { scope.matrix(&unit) } else { scope.units(&unit, drive) });
-        let lifted = self.chance.percent(15) && !self.block.inputs[0].domain.is_some();
+        let lifted = self.chance.percent(15) && self.block.inputs[0].domain.is_none();
         let mut x = dims(&["seq", "width"]);
         if lifted {
             x.insert("front".into());
