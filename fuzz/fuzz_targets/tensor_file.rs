@@ -8,7 +8,7 @@ fuzz_target!(|bytes: &[u8]| {
     let path = std::env::temp_dir().join(format!("ogive-fuzz-{}.safetensors", std::process::id()));
     std::fs::write(&path, bytes).expect("a file");
     if let Ok(tensors) = files::read(&path) {
-        let read: usize = tensors.values().map(|t| t.len() * t.dtype().bytes()).sum();
-        assert!(read <= 4 * bytes.len(), "{read} bytes from a file of {}", bytes.len());
+        let read: u64 = tensors.values().map(|t| t.len() as u64 * t.dtype().bytes()).sum();
+        assert!(read <= 4 * bytes.len() as u64, "{read} bytes from a file of {}", bytes.len());
     }
 });
