@@ -12,6 +12,7 @@ pub mod decompose;
 pub mod draw;
 pub mod entity;
 pub mod expand;
+pub mod factor;
 mod fold;
 pub mod formula;
 pub mod fuse;

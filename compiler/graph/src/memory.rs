@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 /// Alignment of every buffer in bytes.
 pub const ALIGN: u64 = 64;
+/// Distance in bytes of addresses that the first-level cache keeps in the same place.
+const PAGE: u64 = 4096;
+/// Bytes by which buffers of whole pages are set apart.
+const SKEW: u64 = 5 * ALIGN;
 
 /// Computes lifetimes and offsets; `scopes` has, per buffer, the loops around the place that made it.
 pub fn place(plan: &mut Plan, scopes: &[Vec<u32>]) {
@@ -33,8 +37,11 @@ fn space(plan: &mut Plan, of: fn(Place) -> bool, at: fn(u64) -> Place) -> u64 {
     all
 }
 
+/// Space of a buffer. What fills whole pages gets some lines more: buffers that are walked side by side would otherwise compete for the same
+/// lines of the caches.
 fn rounded(bytes: u64) -> u64 {
-    bytes.div_ceil(ALIGN) * ALIGN
+    let skew = if bytes > 0 && bytes.is_multiple_of(PAGE) { SKEW } else { 0 };
+    bytes.div_ceil(ALIGN) * ALIGN + skew
 }
 
 /// Lowest offset at which buffer `i` meets no buffer that is alive at the same time.

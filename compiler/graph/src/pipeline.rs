@@ -10,6 +10,7 @@ use crate::batch::batch;
 use crate::cse::cse;
 use crate::dce::dce;
 use crate::decompose::decompose;
+use crate::factor::factor;
 use crate::graph::{Graph, Region};
 use crate::hoist::hoist;
 use crate::op::Op;
@@ -45,6 +46,8 @@ pub const FORWARD: &[Pass] = &[
     pass("cse", cse),
     pass("recognise", recognise),
     pass("simplify", simplify),
+    pass("factor", factor),
+    pass("dce", dce),
     pass("hoist", hoist),
     pass("batch", batch),
     pass("cse", cse),

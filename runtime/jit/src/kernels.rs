@@ -3,6 +3,7 @@
 use crate::attention::{self, AttendShape, GradShape};
 use crate::codegen::{Code, Compiler, Context};
 use crate::gemm::Product;
+use crate::gemm::many::Many;
 use crate::pool::Pool;
 use crate::primitives::Primitives;
 use crate::room::Room;
@@ -52,6 +53,7 @@ enum Call {
     Rows { rows: Rows, entry: usize, scratch: u64 },
     State(Program),
     Gemm { gemm: Gemm, primitives: &'static Primitives },
+    Many(Many),
     Solve { solve: Solve, primitives: &'static Primitives, scaled: Scaled },
     Attend { attend: Attend, shape: GradShape, primitives: &'static Primitives },
     Scatter { scatter: Scatter, accumulate: Accumulate },
@@ -96,7 +98,10 @@ impl Prepared {
                 let (entry, scratch) = compiler.rows(rows)?;
                 Call::Rows { rows: rows.clone(), entry, scratch }
             }
-            Work::Gemm(gemm) => Call::Gemm { gemm: gemm.clone(), primitives },
+            Work::Gemm(gemm) => match Many::new(gemm, primitives) {
+                Some(many) => Call::Many(many),
+                None => Call::Gemm { gemm: gemm.clone(), primitives },
+            },
             Work::Solve(solve) => Call::Solve { solve: solve.clone(), primitives, scaled: row_primitives(primitives).1 },
             Work::Scatter(scatter) if scatter.clear.len() > AXES => return Err(format!("scatter into more than {AXES} axes")),
             Work::Fold(fold) if fold.dims.len() > AXES => return Err(format!("fold more than {AXES} axes")),
@@ -121,7 +126,7 @@ impl Prepared {
     pub(crate) fn scratch(&self) -> u64 {
         match &self.0 {
             Call::Rows { scratch, .. } => *scratch,
-            Call::State(_) => 0,
+            Call::State(_) | Call::Many(_) => 0,
             Call::Attend { attend, shape, .. } if attend.grad => attention::grad_scratch(&shape.shape) as u64 * 4,
             Call::Attend { shape, .. } => attention::scratch(&shape.shape) as u64 * 4,
             Call::TopK(t) => routed::top_k_scratch(t),
@@ -149,6 +154,8 @@ impl Prepared {
             // Safety: the plan gives addresses of memory that holds what the program touches.
             Call::State(program) => unsafe { program.run(args) },
             Call::Gemm { gemm, primitives } => product(gemm, primitives, args, pool),
+            // Safety: as above; the plan gives results memory of their own.
+            Call::Many(many) => unsafe { many.run(args, pool) },
             Call::Solve { solve, primitives, scaled } => crate::solve::solve(solve, primitives, args, pool, *scaled),
             Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
             Call::Scatter { scatter, accumulate } => scattered(scatter, args, pool, context, *accumulate),

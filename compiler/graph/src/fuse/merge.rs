@@ -74,7 +74,12 @@ impl<'a> Merger<'a> {
         if together.len() > LARGEST_GROUP || domain::fit(self.graph, self.region, self.layout, &together).is_none() {
             return false;
         }
-        if self.detour(from, to) || self.detour(to, from) || self.reads_own_memory(&together) || self.parts_readers(&together) {
+        if self.kept_aside(from, to)
+            || self.detour(from, to)
+            || self.detour(to, from)
+            || self.reads_own_memory(&together)
+            || self.parts_readers(&together)
+        {
             return false;
         }
         let (keep, gone) = (from.min(to), from.max(to));
@@ -83,6 +88,20 @@ impl<'a> Merger<'a> {
         }
         self.members.insert(keep, together);
         true
+    }
+
+    /// Whether, in a step of a loop, group `from` makes vectors for a matrix of `to` that others read too. Apart, the kernels of small
+    /// matrices do for `to`; together they would not.
+    fn kept_aside(&self, from: u32, to: u32) -> bool {
+        let domain = |group: u32| {
+            let all = self.members[&group].iter().map(|&v| super::domain_of(self.region, v));
+            all.max_by_key(crate::shape::Shape::rank).unwrap_or_default()
+        };
+        let (small, large) = (domain(from), domain(to));
+        let step = self.region.nodes.iter().any(|n| matches!(n.op, Op::Argument(_)));
+        let outside = |user: &Value| ![from, to].contains(&self.root[user.index()]);
+        let read = |v: &Value| self.users[v.index()].iter().any(outside);
+        step && large.rank() > small.rank() && large.contains_all(&small) && self.members[&from].iter().any(read)
     }
 
     /// Whether a member reads, from memory, what another member computes: a gather's table, or anything through a view.

@@ -1,7 +1,7 @@
 //! Chooses the order of every value's axes, once. Ports keep the order that the outside gave them; values joined by element-wise functions of
 //! one shape share an order, so that updates of a parameter run straight through memory; all others take the order that flows from their
 //! operands: rows of data outside, features inside. Where loops take a block of positions at a time, matrices that they carry have these
-//! outermost rather than innermost, so that the matrix of each position lies in one piece.
+//! outermost, so that the matrix of each position lies in one piece.
 
 use crate::entity::{AxisId, Value};
 use crate::graph::{Graph, Region};
@@ -231,8 +231,10 @@ fn loop_body(outer: &Region, node: usize, l: &Loop, known: &Known, layout: &Layo
             let order = &layout.orders[v.index()];
             let stacked = (l.carries..l.carries + l.stacked).contains(&j);
             let mut order: Order = order.iter().copied().filter(|&a| !stacked || a != l.axis).collect();
-            if j < l.carries && order.len() > 2 && order.last().is_some_and(|a| known.within.contains(a)) {
-                order.rotate_right(1);
+            // Of a vector for each row of data, the rows stay outside.
+            let matrix = order.len() > 2 || order.first().is_some_and(|a| !known.data.contains(a));
+            if j < l.carries && matrix {
+                order.sort_by_key(|a| !known.within.contains(a));
             }
             order
         })

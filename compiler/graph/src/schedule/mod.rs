@@ -20,7 +20,7 @@ use crate::memory;
 use crate::op::{Op, Port};
 use crate::plan::{Buffer, Kernel, Place, Plan, PortInfo, Slot, Step};
 use crate::shape::{DType, Ty};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use storage::Storage;
 
 /// Something that no kernel computes.
@@ -38,8 +38,15 @@ pub struct Unsupported {
 /// Operations or element types without kernels.
 pub fn plan(graph: &Graph) -> Result<Plan, Unsupported> {
     let layout = layout::layouts(graph);
-    let mut planner =
-        Planner { graph, plan: Plan::default(), path: Vec::new(), local: false, scopes: Vec::new(), kernels: BTreeMap::new() };
+    let mut planner = Planner {
+        graph,
+        plan: Plan::default(),
+        path: Vec::new(),
+        local: false,
+        scopes: Vec::new(),
+        longer: BTreeSet::new(),
+        kernels: BTreeMap::new(),
+    };
     let steps = planner.top(&layout)?;
     let Planner { mut plan, scopes, .. } = planner;
     plan.steps = steps;
@@ -57,6 +64,8 @@ pub(crate) struct Planner<'g> {
     local: bool,
     /// Per buffer: the loops around the place that made it.
     scopes: Vec<Vec<u32>>,
+    /// Buffers with room for one position more of an axis.
+    longer: BTreeSet<(u32, AxisId)>,
     kernels: BTreeMap<String, u32>,
 }
 

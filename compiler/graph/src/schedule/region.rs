@@ -78,6 +78,39 @@ impl<'g> Frame<'g> {
         }
     }
 
+    /// Whether a value can be computed where `held` lies, which it replaces: the group that computes it reads that element by element only,
+    /// and every other reader can run before, which is then seen to.
+    fn overwrites(&mut self, order: &mut Order, value: Value, held: &[Value]) -> bool {
+        let region = self.region;
+        let Some(group) = self.groups.of[value.index()].filter(|_| self.computed(value)) else { return false };
+        let holder = &self.groups.groups[group as usize];
+        // A row program that visits more than the value's axes would read what it has written.
+        let own = &region.ty(value).shape;
+        if holder.kind != Kind::Rows || domain_of(region, value) != *own || holder.domain != *own || reads_late(region, holder) {
+            return false;
+        }
+        let mut before = BTreeSet::new();
+        for &leaf in held {
+            for &m in &holder.members {
+                let node = region.node(m);
+                let through_view = node.inputs.iter().any(|&i| i != leaf && base(region, i) == leaf);
+                let from_memory = node.inputs.contains(&leaf) && !register_operands(region, m).contains(&leaf);
+                if through_view || from_memory {
+                    return false;
+                }
+            }
+            before.extend(Order::readers(region, &self.groups, leaf).into_iter().filter(|&g| g != group));
+        }
+        if before.iter().any(|&g| order.follows(g, group)) {
+            return false;
+        }
+        for g in before {
+            order.put_after(group, g);
+        }
+        self.in_place.insert(value);
+        true
+    }
+
     /// Makes a kernel write `to` where the value, or what it is a view of, is computed; `false` where a copy is needed.
     fn target(&mut self, graph: &Graph, mut v: Value, mut to: Storage) -> bool {
         while class(self.region, v) == Class::View {
@@ -117,7 +150,7 @@ impl<'g> Planner<'g> {
                 early.push((output, to));
                 continue;
             }
-            let may = !output.update || (frame.computed(output.value) && self.updates_in_place(&mut frame, &mut order, i));
+            let may = !output.update || self.updates_in_place(&mut frame, &mut order, i);
             if !may || !frame.target(graph, output.value, to.clone()) {
                 late.push((output.value, to));
             }
@@ -134,6 +167,7 @@ impl<'g> Planner<'g> {
                 self.copy(&mut frame.steps, &from, &to, ty, frame.region.node(output.value));
             }
         }
+        self.place_parts(&mut frame);
         self.run_groups(&mut frame, &order)?;
         for (value, to) in late {
             let from = self.memory(&mut frame, value);
@@ -145,43 +179,38 @@ impl<'g> Planner<'g> {
         Ok(frame.steps)
     }
 
-    /// Whether the update can be written where its parameter lies: the group that computes it reads the parameter element by element only, and
-    /// every other reader can run before.
+    /// Whether the update can be written where its parameter lies.
     fn updates_in_place(&self, frame: &mut Frame<'g>, order: &mut Order, output: usize) -> bool {
         let output = &self.graph.outputs[output];
-        let region = frame.region;
-        let Some(group) = frame.groups.of[output.value.index()] else { return false };
-        let holder = &frame.groups.groups[group as usize];
-        // A row program that visits more than the parameter's axes would read what it has written.
-        let own = &region.ty(output.value).shape;
-        if holder.kind != Kind::Rows || domain_of(region, output.value) != *own || holder.domain != *own || reads_late(region, holder) {
-            return false;
-        }
-        let held: Vec<Value> = (0..region.nodes.len() as u32)
-            .map(Value)
-            .filter(|&v| matches!(&region.node(v).op, Op::Param(p) if p.name == output.port.name))
-            .collect();
-        let mut before = BTreeSet::new();
-        for &leaf in &held {
-            for &m in &holder.members {
-                let node = region.node(m);
-                let through_view = node.inputs.iter().any(|&i| i != leaf && base(region, i) == leaf);
-                let from_memory = node.inputs.contains(&leaf) && !register_operands(region, m).contains(&leaf);
-                if through_view || from_memory {
-                    return false;
+        let nodes = &frame.region.nodes;
+        let held = (0..nodes.len()).filter(|&i| matches!(&nodes[i].op, Op::Param(p) if p.name == output.port.name));
+        let held: Vec<Value> = held.map(|i| Value(i as u32)).collect();
+        // Outputs that show the parameter itself are copied before any group runs.
+        frame.overwrites(order, output.value, &held)
+    }
+
+    /// Whether carry `j` needs one place alone: its next value is written where it lies.
+    fn turns_in_place(frame: &mut Frame<'g>, order: &mut Order, l: &Loop, j: usize) -> bool {
+        let held: Vec<Value> = (0..l.body.nodes.len() as u32).map(Value).filter(|v| l.body.node(*v).op == Op::Argument(j as u32)).collect();
+        // What is copied out after the groups must not show the old value.
+        let shown = l.body.results.iter().any(|&r| held.contains(&base(&l.body, r)));
+        !shown && !frame.in_place.contains(&l.body.results[j]) && frame.overwrites(order, l.body.results[j], &held)
+    }
+
+    /// Has what is joined computed where it will lie, as far as kernels compute it.
+    fn place_parts(&mut self, frame: &mut Frame<'g>) {
+        for v in (0..frame.region.nodes.len() as u32).map(Value) {
+            let node = frame.region.node(v);
+            let Op::Concat { axes, into } = &node.op else { continue };
+            let whole = self.place_of(frame, v);
+            let mut start = 0;
+            for (&input, &axis) in node.inputs.iter().zip(axes) {
+                if let Some(part) = whole.view(self.graph, &Op::Slice { axis: *into, start, into: axis }) {
+                    frame.target(self.graph, input, part);
                 }
+                start += self.graph.size(axis);
             }
-            before.extend(Order::readers(region, &frame.groups, leaf).into_iter().filter(|&g| g != group));
-            // Outputs that show the parameter itself are copied before any group runs.
         }
-        if before.iter().any(|&g| order.follows(g, group)) {
-            return false;
-        }
-        for g in before {
-            order.put_after(group, g);
-        }
-        frame.in_place.insert(output.value);
-        true
     }
 
     fn run_groups(&mut self, frame: &mut Frame<'g>, order: &Order) -> Result<(), Unsupported> {
@@ -257,10 +286,13 @@ impl<'g> Planner<'g> {
         let id = self.plan.loops;
         self.plan.loops += 1;
         let mut around = Around { arguments: Vec::new(), carries: Vec::new(), results: Vec::new(), bound: Vec::new() };
+        let mut inner = Frame::new(self, &l.body, layout, &l.body.results);
+        let mut order = Order::new(&l.body, &inner.groups);
         for (j, &input) in node.inputs.iter().enumerate() {
             let from = self.memory(frame, input);
             if j < l.carries {
-                let carry = self.carry(frame, v, l, id, j);
+                let one = Self::turns_in_place(&mut inner, &mut order, l, j);
+                let carry = self.carry(frame, v, l, id, j, one);
                 self.copy(&mut frame.steps, &from, &carry.start, frame.region.ty(input), node);
                 around.arguments.push(carry.argument.clone());
                 around.carries.push(carry);
@@ -278,18 +310,23 @@ impl<'g> Planner<'g> {
                 around.bound.extend(shown.into_iter().map(|p| (p, carry.last.clone())));
                 continue;
             }
-            if let Some(all) = around.carries.iter().find(|c| c.collected == Some(k)).and_then(|c| c.all.clone()) {
+            let target = shown.iter().find_map(|p| frame.targets.get(p));
+            let entering = around.carries.iter().find(|c| c.collected == Some(k)).and_then(|c| c.all.clone());
+            let leaving = (0..l.carries).find(|&j| l.body.results[j] == r).and_then(|j| around.carries[j].left.clone());
+            if let Some(all) = entering.or(leaving.filter(|_| target.is_none())) {
                 around.bound.extend(shown.into_iter().map(|p| (p, all.clone())));
                 continue;
             }
-            let whole = match shown.iter().find_map(|p| frame.targets.get(p)) {
+            let whole = match target {
                 Some(target) => target.clone(),
                 None => {
                     let mut order = layout.orders[r.index()].clone();
                     order.insert(0, l.axis);
-                    let elements = self.graph.elements(&l.body.ty(r).shape) * self.graph.size(l.axis);
-                    let buffer = self.buffer(&format!("{v}.{k}"), l.body.ty(r).dtype, elements);
-                    Storage::dense(self.graph, buffer, &order)
+                    let longer = enters(&l.body, r);
+                    let count = |a: &AxisId| self.graph.size(*a) + u64::from(longer == Some(*a));
+                    let buffer = self.buffer(&format!("{v}.{k}"), l.body.ty(r).dtype, order.iter().map(count).product());
+                    self.longer.extend(longer.map(|axis| (buffer, axis)));
+                    Storage::with_room(self.graph, buffer, &order, longer)
                 }
             };
             around.results.push((r, whole.slice_in_loop(l.axis, id)));
@@ -299,7 +336,7 @@ impl<'g> Planner<'g> {
         let apart = l.kind == LoopKind::Each && !self.local;
         self.local |= apart;
         self.path.push(id);
-        let body = self.body(l, layout, around.arguments, around.results)?;
+        let body = self.body(inner, &order, around.arguments, around.results)?;
         self.path.pop();
         self.local &= !apart;
         frame.steps.push(Step::Loop { id, times: self.graph.size(l.axis), reverse: l.reverse, apart, body });
@@ -339,22 +376,32 @@ impl<'g> Planner<'g> {
         Some(to)
     }
 
-    /// Memory of carry `j`: two halves that take turns, or, where the loop collects the carry as it enters each iteration, the collection
-    /// with one place more.
-    fn carry(&mut self, frame: &Frame<'g>, v: Value, l: &Loop, id: u32, j: usize) -> Carry {
+    /// Memory of carry `j`: `one` place, or two halves that take turns, or, where the loop collects the carry as it enters each iteration, the
+    /// collection with one place more.
+    fn carry(&mut self, frame: &Frame<'g>, v: Value, l: &Loop, id: u32, j: usize, one: bool) -> Carry {
         let input = frame.region.node(v).inputs[j];
         let ty = frame.region.ty(input);
         let order = frame.layout.bodies.get(&v.0).map_or(&frame.layout.orders[input.index()], |body| &body.carries[j]);
         let (elements, times) = (self.graph.elements(&ty.shape), self.graph.size(l.axis));
-        let unit = elements as i64;
         let is_argument = |r: Value| l.body.node(r).op == Op::Argument(j as u32);
-        let collected = (l.carries..l.body.results.len()).find(|&k| {
-            let targeted = projections(frame.region, v, k).iter().any(|p| frame.targets.contains_key(p));
-            is_argument(l.body.results[k]) && !targeted
+        // A prescribed place will do where it has one position more.
+        let mut room = None;
+        let collected = (l.carries..l.body.results.len()).filter(|&k| is_argument(l.body.results[k])).find(|&k| {
+            let target = projections(frame.region, v, k).iter().find_map(|p| frame.targets.get(p));
+            room = target.filter(|t| !l.reverse && self.longer.contains(&(t.slot.buffer, l.axis))).cloned();
+            target.is_none() || room.is_some()
         });
-        let places = if collected.is_some() { times + 1 } else { 2 };
-        let buffer = self.buffer(&format!("{v}.{j}"), ty.dtype, elements * places);
-        let first = Storage::dense(self.graph, buffer, order);
+        let (first, unit) = match room.filter(|_| collected.is_some()) {
+            Some(mut first) => {
+                let unit = first.strides.remove(&l.axis).unwrap_or(0);
+                (first, unit)
+            }
+            None => {
+                let places = if collected.is_some() { times + 1 } else { 2 - u64::from(one) };
+                let buffer = self.buffer(&format!("{v}.{j}"), ty.dtype, elements * places);
+                (Storage::dense(self.graph, buffer, order), elements as i64)
+            }
+        };
         let at = |offset: i64| {
             let mut place = first.clone();
             place.slot.offset += offset;
@@ -368,10 +415,17 @@ impl<'g> Planner<'g> {
             };
             let (enter, leave) = if l.reverse { (unit, 0) } else { (0, unit) };
             let end = times as i64 * unit;
-            let mut all = at(enter);
-            all.strides.insert(l.axis, unit);
+            let [all, left] = [enter, leave].map(|offset| {
+                let mut steps = at(offset);
+                steps.strides.insert(l.axis, unit);
+                Some(steps)
+            });
             let (start, last) = if l.reverse { (at(end), at(0)) } else { (at(0), at(end)) };
-            return Carry { start, argument: moving(enter), result: moving(leave), last, collected, all: Some(all) };
+            return Carry { start, argument: moving(enter), result: moving(leave), last, collected, all, left };
+        }
+        if one {
+            let [start, argument, result, last] = std::array::from_fn(|_| first.clone());
+            return Carry { start, argument, result, last, collected, all: None, left: None };
         }
         let turning = |offset: i64, flip: i64| {
             let mut place = at(offset);
@@ -379,33 +433,32 @@ impl<'g> Planner<'g> {
             place
         };
         let last = at(if times % 2 == 1 { unit } else { 0 });
-        Carry { start: first.clone(), argument: turning(0, unit), result: turning(unit, -unit), last, collected, all: None }
+        Carry { start: first.clone(), argument: turning(0, unit), result: turning(unit, -unit), last, collected, all: None, left: None }
     }
 
     fn body(
         &mut self,
-        l: &'g Loop,
-        layout: &'g Layout,
+        mut frame: Frame<'g>,
+        order: &Order,
         arguments: Vec<Storage>,
         results: Vec<(Value, Storage)>,
     ) -> Result<Vec<Step>, Unsupported> {
-        let mut frame = Frame::new(self, &l.body, layout, &l.body.results);
-        for (i, node) in l.body.nodes.iter().enumerate() {
+        for (i, node) in frame.region.nodes.iter().enumerate() {
             if let Op::Argument(k) = node.op {
                 frame.storage.insert(Value(i as u32), arguments[k as usize].clone());
             }
         }
-        let order = Order::new(&l.body, &frame.groups);
         let mut late = Vec::new();
         for (r, to) in results {
             if !frame.target(self.graph, r, to.clone()) {
                 late.push((r, to));
             }
         }
-        self.run_groups(&mut frame, &order)?;
+        self.place_parts(&mut frame);
+        self.run_groups(&mut frame, order)?;
         for (r, to) in late {
             let from = self.memory(&mut frame, r);
-            self.copy(&mut frame.steps, &from, &to, l.body.ty(r), l.body.node(r));
+            self.copy(&mut frame.steps, &from, &to, frame.region.ty(r), frame.region.node(r));
         }
         Ok(frame.steps)
     }
@@ -425,6 +478,8 @@ struct Carry {
     collected: Option<usize>,
     /// That collection.
     all: Option<Storage>,
+    /// Where it is after each iteration.
+    left: Option<Storage>,
 }
 
 /// Memory around a loop.
@@ -435,6 +490,19 @@ struct Around {
     results: Vec<(Value, Storage)>,
     /// Projections and where they are.
     bound: Vec<(Value, Storage)>,
+}
+
+/// The axis of the scan within a loop's body of which a result is a state as its steps find it.
+fn enters(body: &Region, r: Value) -> Option<AxisId> {
+    let node = body.node(r);
+    let Op::Project(k) = node.op else { return None };
+    let Op::Loop(l) = &body.node(node.inputs[0]).op else { return None };
+    let r = l.body.results[k as usize];
+    match l.body.node(r).op {
+        _ if (k as usize) < l.carries => None,
+        Op::Argument(j) if (j as usize) < l.carries && !l.reverse => Some(l.axis),
+        _ => enters(&l.body, r),
+    }
 }
 
 /// Projections of result `k` of node `v`.

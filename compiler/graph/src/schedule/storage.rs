@@ -19,11 +19,16 @@ pub(crate) struct Storage {
 impl Storage {
     /// A whole buffer, row-major in `order`.
     pub(super) fn dense(graph: &Graph, buffer: u32, order: &[AxisId]) -> Storage {
+        Storage::with_room(graph, buffer, order, None)
+    }
+
+    /// As [`Storage::dense`] with room for one position more of an axis.
+    pub(super) fn with_room(graph: &Graph, buffer: u32, order: &[AxisId], longer: Option<AxisId>) -> Storage {
         let mut strides = BTreeMap::new();
         let mut stride = 1i64;
         for &axis in order.iter().rev() {
             strides.insert(axis, stride);
-            stride *= graph.size(axis) as i64;
+            stride *= graph.size(axis) as i64 + i64::from(longer == Some(axis));
         }
         Storage { slot: Slot { buffer, offset: 0, moves: Vec::new(), flips: Vec::new() }, strides }
     }

@@ -158,7 +158,7 @@ impl<'g> Planner<'g> {
             }
             Op::Concat { axes, into } => {
                 let from: Vec<Storage> = node.inputs.iter().map(|&i| self.memory(frame, i)).collect();
-                let to = self.place_of(frame, v);
+                let to = frame.storage[&v].clone();
                 let mut start = 0;
                 for ((from, &axis), &input) in from.iter().zip(axes).zip(&node.inputs) {
                     self.part(frame, from, &to, start, (axis, *into), input, v);
@@ -170,11 +170,11 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
-    /// Copies `input` to positions `start ..` of the result's axis `into`.
+    /// Copies `input` to positions `start ..` of the result's axis `into`, unless it lies there.
     fn part(&mut self, frame: &mut Frame<'g>, from: &Storage, to: &Storage, start: u64, axes: (AxisId, AxisId), input: Value, v: Value) {
         let slice = Op::Slice { axis: axes.1, start, into: axes.0 };
         let ty = frame.region.ty(input).clone();
-        if let Some(part) = to.view(self.graph, &slice) {
+        if let Some(part) = to.view(self.graph, &slice).filter(|part| part != from) {
             self.copy(&mut frame.steps, from, &part, &ty, frame.region.node(v));
         }
     }

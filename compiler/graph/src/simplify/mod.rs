@@ -7,6 +7,7 @@
 
 mod loops;
 mod map;
+mod pads;
 mod shape;
 
 use crate::build::Builder;
@@ -35,7 +36,10 @@ struct Simplify;
 impl Rewrite for Simplify {
     fn node(&mut self, b: &mut Builder<'_>, node: Node, _old: Value) -> New {
         match &node.op {
-            Op::Map(_) => New::One(map::simplify(b, node)),
+            Op::Map(_) => New::One(match pads::joined(b, &node) {
+                Some(whole) => whole,
+                None => map::simplify(b, node),
+            }),
             Op::Loop(_) => loops::simplify(b, node),
             _ => New::One(shape::simplify(b, node)),
         }

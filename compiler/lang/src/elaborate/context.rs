@@ -17,7 +17,7 @@ pub(crate) const MAX_SIZE: u64 = 1 << 40;
 /// Most elements of one tensor.
 pub(crate) const MAX_ELEMENTS: u64 = 1 << 62;
 /// Most instances of one program.
-const MAX_INSTANCES: usize = 20_000;
+const MAX_INSTANCES: usize = 4096;
 /// Most nodes of one program.
 const MAX_NODES: usize = 1_000_000;
 /// Deepest nesting of expressions and calls together.

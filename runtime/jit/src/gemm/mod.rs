@@ -5,6 +5,7 @@
 
 pub(crate) mod blocked;
 pub(crate) mod gathered;
+pub(crate) mod many;
 mod pack;
 pub(crate) mod small;
 #[cfg(test)]

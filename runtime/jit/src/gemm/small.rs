@@ -42,12 +42,7 @@ pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b:
                     j += left;
                 }
             } else {
-                let mut j = 0;
-                while j < p.n {
-                    let left = (p.n - j).min(LANES);
-                    across::<S>(p, a, b.offset(j as isize * p.b[1]), c.offset(j as isize * p.c[1]), left);
-                    j += left;
-                }
+                across::<S>(p, a, b, c);
             }
         }
     }
@@ -98,32 +93,44 @@ unsafe fn term<S: Simd, const V: usize>(p: &Product, a: *const f32, b: *const f3
     }
 }
 
-/// Up to [`LANES`] elements of C: columns of B, each in one piece, times A.
+/// All elements of C: columns of B, each in one piece, times A; [`CHAINS`] side by side.
 #[inline(always)]
-unsafe fn across<S: Simd>(p: &Product, a: *const f32, b: *const f32, c: *mut f32, width: usize) {
+unsafe fn across<S: Simd>(p: &Product, a: *const f32, b: *const f32, c: *mut f32) {
     unsafe {
-        let mut sums = [S::splat(0.0); LANES];
+        let mut j = 0;
+        while j + CHAINS <= p.n {
+            dots::<S, CHAINS>(p, a, b.offset(j as isize * p.b[1]), c.offset(j as isize * p.c[1]));
+            j += CHAINS;
+        }
+        while j < p.n {
+            dots::<S, 1>(p, a, b.offset(j as isize * p.b[1]), c.offset(j as isize * p.c[1]));
+            j += 1;
+        }
+    }
+}
+
+/// `N` elements of C.
+#[inline(always)]
+unsafe fn dots<S: Simd, const N: usize>(p: &Product, a: *const f32, b: *const f32, c: *mut f32) {
+    unsafe {
+        let column: [*const f32; N] = std::array::from_fn(|j| b.offset(j as isize * p.b[1]));
+        let mut sums = [S::splat(0.0); N];
         let mut l = 0;
-        while l < p.k {
-            let n = (p.k - l).min(LANES);
-            let x = some::<S>(a.add(l), n);
-            for (j, sum) in sums.iter_mut().enumerate().take(width) {
-                *sum = S::fma(x, some::<S>(b.offset(j as isize * p.b[1]).add(l), n), *sum);
+        while l + LANES <= p.k {
+            let x = S::load(a.add(l));
+            for (sum, column) in sums.iter_mut().zip(column) {
+                *sum = S::fma(x, S::load(column.add(l)), *sum);
             }
-            l += n;
+            l += LANES;
         }
-        let mut turned = S::transpose(sums);
-        let mut half = LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                turned[i] = S::add(turned[i], turned[i + half]);
+        if l < p.k {
+            let x = S::load_tail(a.add(l), p.k - l);
+            for (sum, column) in sums.iter_mut().zip(column) {
+                *sum = S::fma(x, S::load_tail(column.add(l), p.k - l), *sum);
             }
-            half /= 2;
         }
-        let mut cells = [0.0f32; LANES];
-        S::store(cells.as_mut_ptr(), turned[0]);
-        for (j, &sum) in cells.iter().enumerate().take(width) {
-            let to = c.offset(j as isize * p.c[1]);
+        for (j, sum) in sums.into_iter().enumerate() {
+            let (sum, to) = (S::sum(sum), c.offset(j as isize * p.c[1]));
             *to = if p.beta == 0.0 { sum } else { p.beta * *to + sum };
         }
     }

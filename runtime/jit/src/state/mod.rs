@@ -11,6 +11,7 @@ use crate::primitives::Primitives;
 use ogive_graph::kernel::{Access, FusedFn, Reg, RowOp, Rows, uses};
 use ogive_graph::{DType, MapFn, ReduceFn};
 use rank_one::{Summed, TERMS};
+use std::collections::BTreeSet;
 
 /// Most rows and columns.
 const SIDE: u64 = 256;
@@ -89,14 +90,16 @@ impl Program {
         }
         let finder = Finder::new(rows)?;
         let mut calls: Vec<Do> = Vec::new();
+        // Arguments that others are written over, and the calls that read them.
+        let lost: BTreeSet<usize> = rows.instrs.iter().flat_map(|i| overwritten(&i.op)).map(|&a| a as usize).collect();
         for r in 0..rows.instrs.len() as Reg {
             let Some(next) = finder.call(r)? else { continue };
-            match calls.iter_mut().find_map(|call| Some((with_sum(call, &next, rows)?, call))) {
+            match calls.iter_mut().find_map(|call| Some((with_sum(call, &next, rows, &lost)?, call))) {
                 Some((both, call)) => *call = both,
                 None => calls.push(next),
             }
         }
-        if calls.iter().any(|c| matches!(c, Do::Sum { .. })) {
+        if calls.iter().any(|c| matches!(c, Do::Sum { .. })) || !in_time(&calls, rows) {
             return None;
         }
         Some(Program { calls, loops: finder.loops, rank_one: primitives.rank_one(), small: primitives.small() })
@@ -137,8 +140,32 @@ impl Program {
     }
 }
 
-/// A sum over rows taken up by a call that walks the same rows. Its factors are not of the program's making.
-fn with_sum(call: &Do, next: &Do, program: &Rows) -> Option<Do> {
+/// The arguments that a store writes over.
+fn overwritten(op: &RowOp) -> &[u32] {
+    if let RowOp::Store { over, .. } = op { over } else { &[] }
+}
+
+/// Whether no call reads what an earlier one has overwritten. Within a call every element is read before its place is written.
+fn in_time(calls: &[Do], program: &Rows) -> bool {
+    let mut lost: BTreeSet<usize> = BTreeSet::new();
+    calls.iter().all(|call| {
+        let (reads, writes) = match call {
+            Do::RankOne(u) => {
+                let terms = u.terms.iter().flat_map(|t| [t.x.arg, t.f.arg].into_iter().chain(t.g.map(|g| g.arg)));
+                (terms.chain([u.z.arg, u.v.arg]).collect(), u.to.arg)
+            }
+            Do::Product { a, b, c, .. } => (vec![a.arg, b.arg], c.arg),
+            Do::Sum { x, v, to } => (vec![x.arg, v.arg], to.arg),
+        };
+        let fits = !reads.iter().any(|a| lost.contains(a));
+        let stores = program.instrs.iter().filter(|i| matches!(i.op, RowOp::Store { arg, .. } if arg as usize == writes));
+        lost.extend(stores.flat_map(|i| overwritten(&i.op)).map(|&a| a as usize));
+        fits
+    })
+}
+
+/// A sum over rows taken up by a call that walks the same rows. Its factors are neither of the program's making nor `lost` to it.
+fn with_sum(call: &Do, next: &Do, program: &Rows, lost: &BTreeSet<usize>) -> Option<Do> {
     let Do::RankOne(update) = call else { return None };
     let Update { mut shape, mut terms, z, to, .. } = **update;
     let (pair, sum, wide) = match next {
@@ -149,7 +176,8 @@ fn with_sum(call: &Do, next: &Do, program: &Rows) -> Option<Do> {
         }
         _ => return None,
     };
-    let (summed, factor) = pair.into_iter().find_map(|(matrix, factor)| {
+    let given = |factor: &Place| !program.args[factor.arg].write && !lost.contains(&factor.arg);
+    let (summed, factor) = pair.into_iter().filter(|p| given(p.1)).find_map(|(matrix, factor)| {
         if *matrix == to {
             return Some((Summed::New, factor));
         }
@@ -160,11 +188,14 @@ fn with_sum(call: &Do, next: &Do, program: &Rows) -> Option<Do> {
                 std::mem::swap(&mut term.x, &mut term.f);
                 std::mem::swap(&mut shape.x[k], &mut shape.f[k]);
             }
-            (terms[k].x == *matrix).then_some((Summed::Term(k), factor))
+            (terms[k].x == *matrix).then(|| {
+                terms.swap(0, k);
+                shape.swap_terms(0, k);
+                (Summed::First, factor)
+            })
         })
     })?;
-    let given = !program.args[factor.arg].write;
-    let fits = shape.summed == Summed::Nothing && shape.wide == wide && given && shape.rows > 1;
+    let fits = shape.summed == Summed::Nothing && shape.wide == wide && shape.rows > 1;
     (shape.v, shape.summed) = (factor.row, summed);
     fits.then(|| Do::RankOne(Box::new(Update { shape, terms, z, v: *factor, to, sum: *sum })))
 }
@@ -219,7 +250,7 @@ impl Finder<'_> {
     /// Where the one store of a value puts it.
     fn stored(&self, r: Reg) -> Option<Place> {
         let store = self.users(r).find_map(|op| match op {
-            RowOp::Store { arg, at, over, .. } if over.is_empty() => Some((*arg, at)),
+            RowOp::Store { arg, at, .. } => Some((*arg, at)),
             _ => None,
         })?;
         let place = self.place_at(store.0, store.1, self.rows.instrs[r as usize].row)?;
@@ -297,6 +328,7 @@ impl Finder<'_> {
                 x: terms.map(|t| t.x.row),
                 f: terms.map(|t| t.f.row),
                 g: terms.map(|t| t.g.map_or(0, |g| g.row)),
+                pair: terms.map(|t| t.g.is_some()),
                 onto: z.is_some(),
                 z: own.row,
                 v: 0,
@@ -356,10 +388,10 @@ impl Finder<'_> {
                 Some(Some(Do::Product { product, a: column, b: matrix, c: to }))
             }
             // Its value was computed where it goes; one store of each.
-            RowOp::Store { value, over, .. } => {
+            RowOp::Store { value, .. } => {
                 let stores = self.users(*value).filter(|op| matches!(op, RowOp::Store { .. })).count();
                 let made = !matches!(self.rows.instrs[*value as usize].op, RowOp::Load { .. });
-                (over.is_empty() && stores == 1 && made).then_some(None)
+                (stores == 1 && made).then_some(None)
             }
             _ => None,
         }

@@ -26,8 +26,8 @@ pub(crate) struct Operands {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Summed {
     Nothing,
-    /// The x of that term.
-    Term(usize),
+    /// The x of the first term.
+    First,
     New,
 }
 
@@ -40,6 +40,8 @@ pub(crate) struct RankOne {
     pub(super) x: [isize; TERMS],
     pub(super) f: [isize; TERMS],
     pub(super) g: [isize; TERMS],
+    /// Whether a factor is a product of two; of others g is not read.
+    pub(super) pair: [bool; TERMS],
     /// Whether z is added.
     pub(super) onto: bool,
     pub(super) z: isize,
@@ -48,6 +50,16 @@ pub(crate) struct RankOne {
     pub(super) summed: Summed,
     /// Whether factors and v are rows.
     pub(super) wide: bool,
+}
+
+impl RankOne {
+    /// Exchanges two terms.
+    pub(super) fn swap_terms(&mut self, i: usize, k: usize) {
+        self.x.swap(i, k);
+        self.f.swap(i, k);
+        self.g.swap(i, k);
+        self.pair.swap(i, k);
+    }
 }
 
 /// See [`RankOneFn`].
@@ -72,34 +84,50 @@ pub(crate) unsafe fn rank_one<S: Simd>(shape: *const RankOne, operands: *const O
 #[inline(always)]
 unsafe fn tiles<S: Simd, const N: usize, const WIDE: bool>(s: &RankOne, o: &Operands) {
     unsafe {
-        if s.summed == Summed::Nothing {
-            for i in 0..s.rows {
-                let mut j = 0;
-                while j < s.columns {
-                    let width = (s.columns - j).min(LANES);
-                    rows::<S, 1, N, WIDE, false>(s, o, i, i + 1, j, width);
-                    j += width;
+        match s.summed {
+            Summed::Nothing => {
+                for i in 0..s.rows {
+                    columns::<S, N, WIDE, NOTHING>(s, o, i, i + 1);
                 }
             }
-            return;
-        }
-        let mut j = 0;
-        while j + 2 * LANES <= s.columns {
-            rows::<S, 2, N, WIDE, true>(s, o, 0, s.rows, j, LANES);
-            j += 2 * LANES;
-        }
-        while j < s.columns {
-            let width = (s.columns - j).min(LANES);
-            rows::<S, 1, N, WIDE, true>(s, o, 0, s.rows, j, width);
-            j += width;
+            Summed::First => columns::<S, N, WIDE, FIRST>(s, o, 0, s.rows),
+            Summed::New => columns::<S, N, WIDE, NEW>(s, o, 0, s.rows),
         }
     }
 }
 
-/// Rows `first .. end` of `V` vectors from column `j`, the last of `width` lanes.
+/// [`Summed`] in types.
+const NOTHING: u8 = 0;
+const FIRST: u8 = 1;
+const NEW: u8 = 2;
+
+/// Rows `first .. end` of all columns.
+#[inline(always)]
+unsafe fn columns<S: Simd, const N: usize, const WIDE: bool, const SUM: u8>(s: &RankOne, o: &Operands, first: usize, end: usize) {
+    unsafe {
+        let mut j = 0;
+        while j + 4 * LANES <= s.columns {
+            rows::<S, 4, N, WIDE, SUM, true>(s, o, first, end, j, LANES);
+            j += 4 * LANES;
+        }
+        while j + 2 * LANES <= s.columns {
+            rows::<S, 2, N, WIDE, SUM, true>(s, o, first, end, j, LANES);
+            j += 2 * LANES;
+        }
+        if j + LANES <= s.columns {
+            rows::<S, 1, N, WIDE, SUM, true>(s, o, first, end, j, LANES);
+            j += LANES;
+        }
+        if j < s.columns {
+            rows::<S, 1, N, WIDE, SUM, false>(s, o, first, end, j, s.columns - j);
+        }
+    }
+}
+
+/// Rows `first .. end` of `V` vectors from column `j`, or where not `FULL` of one of `width` lanes.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "the places of a term, side by side")]
-unsafe fn rows<S: Simd, const V: usize, const N: usize, const WIDE: bool, const SUM: bool>(
+unsafe fn rows<S: Simd, const V: usize, const N: usize, const WIDE: bool, const SUM: u8, const FULL: bool>(
     s: &RankOne,
     o: &Operands,
     first: usize,
@@ -108,38 +136,51 @@ unsafe fn rows<S: Simd, const V: usize, const N: usize, const WIDE: bool, const 
     width: usize,
 ) {
     unsafe {
+        let load = |p: *const f32| if FULL { S::load(p) } else { S::load_tail(p, width) };
+        let store = |p: *mut f32, x: S::F| if FULL { S::store(p, x) } else { S::store_tail(p, width, x) };
+        let start = first as isize;
+        // Scalars have no column.
+        let own = if WIDE { j } else { 0 };
+        let mut x: [*const f32; N] = std::array::from_fn(|k| o.x[k].wrapping_offset(start * s.x[k]).wrapping_add(j));
+        let mut f: [*const f32; N] = std::array::from_fn(|k| o.f[k].wrapping_offset(start * s.f[k]).wrapping_add(own));
+        let mut g: [*const f32; N] = std::array::from_fn(|k| o.g[k].wrapping_offset(start * s.g[k]));
+        let mut z = o.z.wrapping_offset(start * s.z).wrapping_add(j);
+        let mut v = o.v.wrapping_offset(start * s.v).wrapping_add(own);
+        let mut to = o.to.wrapping_offset(start * s.to).wrapping_add(j);
         let mut sums = [S::splat(0.0); V];
-        for i in first as isize..end as isize {
-            let (z, to, v) = (o.z.wrapping_offset(i * s.z), o.to.wrapping_offset(i * s.to), o.v.wrapping_offset(i * s.v));
-            let x: [*const f32; N] = std::array::from_fn(|k| o.x[k].wrapping_offset(i * s.x[k]));
-            let f: [*const f32; N] = std::array::from_fn(|k| o.f[k].wrapping_offset(i * s.f[k]));
-            let one: [S::F; N] =
-                std::array::from_fn(|k| if WIDE { S::splat(0.0) } else { S::splat(*f[k] * *o.g[k].wrapping_offset(i * s.g[k])) });
-            let old = if let Summed::Term(k) = s.summed { o.x[k].wrapping_offset(i * s.x[k]) } else { to.cast_const() };
-            for (n, sum) in sums.iter_mut().enumerate() {
-                let (at, lanes) = (j + n * LANES, if n + 1 == V { width } else { LANES });
-                let load = |p: *const f32| if lanes == LANES { S::load(p.add(at)) } else { S::load_tail(p.add(at), lanes) };
-                let factor = |k: usize| if WIDE { load(f[k]) } else { one[k] };
-                let mut new = if s.onto { S::fma(load(x[0]), factor(0), load(z)) } else { S::mul(load(x[0]), factor(0)) };
-                for k in 1..N {
-                    new = S::fma(load(x[k]), factor(k), new);
-                }
-                // Before the result takes its place.
-                let summed = if SUM && s.summed != Summed::New { load(old) } else { new };
-                if lanes == LANES {
-                    S::store(to.add(at), new)
-                } else {
-                    S::store_tail(to.add(at), lanes, new)
-                }
-                if SUM {
-                    *sum = S::fma(summed, if WIDE { load(v) } else { S::splat(*v) }, *sum);
+        for _ in first..end {
+            let mut one = [S::splat(0.0); N];
+            if !WIDE {
+                for k in 0..N {
+                    let factor = if s.pair[k] { *f[k] * *g[k] } else { *f[k] };
+                    one[k] = S::splat(factor);
                 }
             }
+            let by = if WIDE || SUM == NOTHING { S::splat(0.0) } else { S::splat(*v) };
+            for (n, sum) in sums.iter_mut().enumerate() {
+                let at = n * LANES;
+                let factor = |k: usize| if WIDE { load(f[k].wrapping_add(at)) } else { one[k] };
+                let old = load(x[0].wrapping_add(at));
+                let mut new = if s.onto { S::fma(old, factor(0), load(z.wrapping_add(at))) } else { S::mul(old, factor(0)) };
+                for k in 1..N {
+                    new = S::fma(load(x[k].wrapping_add(at)), factor(k), new);
+                }
+                store(to.wrapping_add(at), new);
+                if SUM != NOTHING {
+                    let summed = if SUM == FIRST { old } else { new };
+                    *sum = S::fma(summed, if WIDE { load(v.wrapping_add(at)) } else { by }, *sum);
+                }
+            }
+            for k in 0..N {
+                x[k] = x[k].wrapping_offset(s.x[k]);
+                f[k] = f[k].wrapping_offset(s.f[k]);
+                g[k] = g[k].wrapping_offset(s.g[k]);
+            }
+            (z, v, to) = (z.wrapping_offset(s.z), v.wrapping_offset(s.v), to.wrapping_offset(s.to));
         }
-        if SUM {
+        if SUM != NOTHING {
             for (n, sum) in sums.into_iter().enumerate() {
-                let to = o.sum.add(j + n * LANES);
-                if n + 1 < V || width == LANES { S::store(to, sum) } else { S::store_tail(to, width, sum) }
+                store(o.sum.wrapping_add(j + n * LANES), sum);
             }
         }
     }

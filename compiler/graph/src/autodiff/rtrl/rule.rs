@@ -261,8 +261,11 @@ impl Sweep<'_> {
             region.push(Node { op: Op::Argument(u32::MAX), inputs: Default::default(), ty, origin: origin.clone() })
         };
         let (mut stacked, mut fixed) = (cell.stacked.clone(), cell.fixed.clone());
+        let mut leaving = Vec::new();
         if known {
-            stacked.extend(self.entering(y, l, cell));
+            let [before, after] = self.states(y, l, cell);
+            stacked.extend(before);
+            leaving = after;
         }
 
         // The cotangents of this step alone.
@@ -370,7 +373,13 @@ impl Sweep<'_> {
                 sums.insert(s, Carried { inside, start: inside, next });
             }
         }
-        let region = b.region;
+        let mut region = b.region;
+        // What the scan has computed need not be computed again.
+        for (inside, outside) in leaving {
+            let ty = region.ty(inside).clone();
+            region.nodes[inside.index()] = Node { op: Op::Argument(u32::MAX), inputs: Default::default(), ty, origin: origin.clone() };
+            stacked.push((inside, outside));
+        }
         for (&s, sum) in &mut sums {
             sum.start = emit::zeros(&mut self.b, &plan.sources[s].ty);
         }
@@ -442,18 +451,22 @@ impl Sweep<'_> {
         !states.iter().any(|s| s.contains(l.axis)) && all.saturating_mul(steps) <= KEPT
     }
 
-    /// The states as each step finds them, collected by the scan: what stands for them in the step, and outside.
-    fn entering(&mut self, y: Value, l: &Loop, cell: &Cell) -> Vec<(Value, Value)> {
+    /// The states as each step finds them and as it leaves them, collected by the scan: what stands for them in the step, and outside.
+    fn states(&mut self, y: Value, l: &Loop, cell: &Cell) -> [Vec<(Value, Value)>; 2] {
         let mut body = l.body.clone();
-        let mut found = Vec::new();
+        let mut found = [Vec::new(), Vec::new()];
         for (i, carry) in cell.carries.iter().enumerate() {
-            let Some(inside) = carry.0 else { continue };
-            let Some(argument) = (0..body.nodes.len()).find(|&n| body.nodes[n].op == Op::Argument(i as u32)) else { continue };
-            let argument = Value(argument as u32);
-            let index = body.results.len();
-            body.results.push(argument);
-            let ty = body.ty(argument).clone();
-            found.push((inside, self.project(y, index, &ty, l.axis)));
+            let argument = (0..body.nodes.len()).find(|&n| body.nodes[n].op == Op::Argument(i as u32)).map(|n| Value(n as u32));
+            let next = cell.results[i];
+            let computed = !matches!(cell.region.node(next).op, Op::Argument(_)) && found[1].iter().all(|p: &(Value, Value)| p.0 != next);
+            let pairs = [(carry.0, argument), (computed.then_some(next), Some(l.body.results[i]))];
+            for (found, (inside, value)) in found.iter_mut().zip(pairs) {
+                let (Some(inside), Some(value)) = (inside, value) else { continue };
+                let index = body.results.len();
+                body.results.push(value);
+                let ty = body.ty(value).clone();
+                found.push((inside, self.project(y, index, &ty, l.axis)));
+            }
         }
         self.b.region.nodes[y.index()].op = Op::Loop(Box::new(Loop { body, ..l.clone() }));
         found
