@@ -40,6 +40,7 @@ pub mod schedule;
 pub mod segment;
 pub mod shape;
 pub mod simplify;
+pub mod sink;
 pub mod stream;
 pub mod text;
 pub mod transition;

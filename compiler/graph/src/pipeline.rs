@@ -21,6 +21,7 @@ use crate::recognise::recognise;
 use crate::recompute::recompute;
 use crate::segment::{Keep, segments};
 use crate::simplify::simplify;
+use crate::sink::sink;
 use crate::text::print;
 use crate::verify::{VerifyError, verify};
 use std::fmt;
@@ -77,6 +78,7 @@ pub const BACKEND: &[Pass] = &[
     pass("simplify", simplify),
     pass("cse", cse),
     pass("dce", dce),
+    pass("sink", sink),
     pass("part", part),
     pass("dce", dce),
     pass("recompute", recompute),

@@ -1,11 +1,12 @@
 //! Runs plans: binds tensors, walks the steps, hands chunks of kernels to the pool.
 
+use crate::actions::{Action, Launch, actions, most_args};
 use crate::codegen::{Code, Compiler, Context};
 use crate::kernels::{Prepared, Scratch};
 use crate::pool::Pool;
 use crate::primitives::Primitives;
 use crate::room::{Room, large_pages};
-use ogive_graph::plan::{Place, Plan, PortInfo, Slot, Step};
+use ogive_graph::plan::{Place, Plan, PortInfo, Step};
 use ogive_graph::{Axis, DType, Graph, Op, Port, pipeline, schedule};
 use ogive_runtime::{Backend, Bindings, Data, Dim, Draw, ExecError, Executable, Memory, Options, Store, Tensor, ports};
 use std::sync::atomic::Ordering;
@@ -69,9 +70,9 @@ impl Trace {
         first
     }
 
-    fn note(&self, kernel: usize, nanoseconds: u64, busy: u64) {
+    fn note(&self, kernel: usize, calls: u64, nanoseconds: u64, busy: u64) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries[kernel].calls += 1;
+        entries[kernel].calls += calls;
         entries[kernel].nanoseconds += nanoseconds;
         entries[kernel].busy += busy;
     }
@@ -176,28 +177,6 @@ impl Backend for Cpu {
     }
 }
 
-/// A launch with its addresses worked out as far as they are fixed.
-struct Launch {
-    kernel: usize,
-    args: Vec<Address>,
-}
-
-struct Address {
-    buffer: usize,
-    offset: isize,
-    /// Loop and bytes per position.
-    moves: Vec<(usize, isize)>,
-    /// Whether it is in the worker's local memory.
-    local: bool,
-    /// Loop and bytes in odd iterations.
-    flips: Vec<(usize, isize)>,
-}
-
-enum Action {
-    Launch(Launch),
-    Loop { id: usize, times: u64, reverse: bool, apart: bool, body: Vec<Action> },
-}
-
 #[derive(Clone, Copy, Default)]
 struct Counter {
     position: isize,
@@ -254,7 +233,7 @@ unsafe impl Send for Machine {}
 
 impl Machine {
     fn new(graph: &Graph, plan: Plan, code: Code, kernels: Vec<Prepared>, pool: Arc<Pool>, trace: Option<Arc<Trace>>) -> Machine {
-        let actions = actions(&plan, &plan.steps);
+        let actions = actions(&plan, &plan.steps, &|kernel| kernels[kernel as usize].joins());
         let output = |p: &PortInfo| {
             let mut tensor = Tensor::zeros(p.dtype, dims(p));
             large_pages(&mut tensor.data);
@@ -270,7 +249,7 @@ impl Machine {
             ports.chain(outputs).find(|p| p.name == info.name).cloned().unwrap_or(Port { name: info.name.clone(), order: Vec::new() })
         };
         let widest = kernels.iter().map(Prepared::scratch).max().unwrap_or(0);
-        let most = most_args(&plan.steps);
+        let most = most_args(&actions);
         let loops = plan.loops as usize;
         let hand = || Hand { arguments: vec![std::ptr::null_mut(); most], counters: vec![Counter::default(); loops] };
         let local = plan.local as usize;
@@ -356,40 +335,6 @@ fn reads(steps: &[Step], kernels: &[ogive_graph::plan::Kernel], buffer: u32) -> 
     })
 }
 
-fn actions(plan: &Plan, steps: &[Step]) -> Vec<Action> {
-    let address = |slot: &Slot| {
-        let unit = plan.buffers[slot.buffer as usize].dtype.bytes() as i64;
-        let scaled = |list: &[(u32, i64)]| list.iter().map(|&(id, s)| (id as usize, (s * unit) as isize)).collect();
-        Address {
-            buffer: slot.buffer as usize,
-            offset: (slot.offset * unit) as isize,
-            local: matches!(plan.buffers[slot.buffer as usize].place, Place::Local(_)),
-            moves: scaled(&slot.moves),
-            flips: scaled(&slot.flips),
-        }
-    };
-    steps
-        .iter()
-        .map(|step| match step {
-            Step::Launch { kernel, args } => Action::Launch(Launch { kernel: *kernel as usize, args: args.iter().map(address).collect() }),
-            Step::Loop { id, times, reverse, apart, body } => {
-                Action::Loop { id: *id as usize, times: *times, reverse: *reverse, apart: *apart, body: actions(plan, body) }
-            }
-        })
-        .collect()
-}
-
-fn most_args(steps: &[Step]) -> usize {
-    steps
-        .iter()
-        .map(|step| match step {
-            Step::Launch { args, .. } => args.len(),
-            Step::Loop { body, .. } => most_args(body),
-        })
-        .max()
-        .unwrap_or(0)
-}
-
 fn dims(info: &PortInfo) -> Vec<Dim> {
     info.dims.iter().map(|(name, size)| Dim { name: name.clone(), size: *size as usize }).collect()
 }
@@ -442,7 +387,8 @@ impl Walk<'_> {
     fn run(&self, actions: &[Action], worker: usize, hand: &mut Hand) {
         for action in actions {
             match action {
-                Action::Launch(launch) => self.launch(launch, worker, hand),
+                Action::Launch(launch) => self.launch(std::slice::from_ref(launch), worker, hand),
+                Action::Together(launches) => self.launch(launches, worker, hand),
                 Action::Loop { id, times, apart: true, body, .. } => {
                     let around = hand.counters.as_slice();
                     self.pool.run(*times as usize, &|position, worker| {
@@ -464,8 +410,10 @@ impl Walk<'_> {
         }
     }
 
-    fn launch(&self, launch: &Launch, worker: usize, hand: &mut Hand) {
-        for (argument, address) in hand.arguments.iter_mut().zip(&launch.args) {
+    /// Runs a launch, or several of one kernel.
+    fn launch(&self, launches: &[Launch], worker: usize, hand: &mut Hand) {
+        let mut count = 0;
+        for address in launches.iter().flat_map(|l| &l.args) {
             let mut offset = address.offset;
             for &(id, step) in &address.moves {
                 offset += hand.counters[id].position * step;
@@ -476,13 +424,14 @@ impl Walk<'_> {
             if address.local {
                 offset += (worker * self.each) as isize;
             }
-            *argument = self.bases[address.buffer].wrapping_offset(offset);
+            hand.arguments[count] = self.bases[address.buffer].wrapping_offset(offset);
+            count += 1;
         }
-        let arguments = &hand.arguments[..launch.args.len()];
+        let kernel = launches[0].kernel;
         let start = self.trace.map(|_| (std::time::Instant::now(), processor_time()));
-        self.kernels[launch.kernel].run(arguments, self.code, self.pool, self.scratch, self.context);
+        self.kernels[kernel].run(&hand.arguments[..count], self.code, self.pool, self.scratch, self.context);
         if let (Some((trace, first)), Some((start, before))) = (self.trace, start) {
-            trace.note(first + launch.kernel, start.elapsed().as_nanos() as u64, processor_time() - before);
+            trace.note(first + kernel, launches.len() as u64, start.elapsed().as_nanos() as u64, processor_time() - before);
         }
     }
 }

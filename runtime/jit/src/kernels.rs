@@ -136,6 +136,11 @@ impl Prepared {
         }
     }
 
+    /// Whether several launches that are independent can run as one, with the arguments of each one behind the other.
+    pub(crate) fn joins(&self) -> bool {
+        matches!(self.0, Call::Gemm { .. })
+    }
+
     /// Runs on the given arguments.
     pub(crate) fn run(&self, args: &[*mut u8], code: &Code, pool: &Pool, scratch: &Scratch, context: &Context) {
         match &self.0 {
@@ -153,7 +158,7 @@ impl Prepared {
             }
             // Safety: the plan gives addresses of memory that holds what the program touches.
             Call::State(program) => unsafe { program.run(args) },
-            Call::Gemm { gemm, primitives } => product(gemm, primitives, args, pool),
+            Call::Gemm { gemm, primitives } => products(gemm, primitives, args, pool),
             // Safety: as above; the plan gives results memory of their own.
             Call::Many(many) => unsafe { many.run(args, pool) },
             Call::Solve { solve, primitives, scaled } => crate::solve::solve(solve, primitives, args, pool, *scaled),
@@ -226,15 +231,20 @@ pub(crate) fn part(all: u64, parts: u64, index: u64) -> (u64, u64) {
     (first, (first + each).min(all))
 }
 
-fn product(g: &Gemm, primitives: &'static Primitives, args: &[*mut u8], pool: &Pool) {
+/// The products of one launch or, with the arguments of each one behind the other, of several that are independent.
+fn products(g: &Gemm, primitives: &'static Primitives, args: &[*mut u8], pool: &Pool) {
     let batch: u64 = g.batch.iter().map(|l| l.size).product();
-    let units = batch * g.m_parts * g.n_parts;
+    let each = batch * g.m_parts * g.n_parts;
+    let units = each * (args.len() / 3) as u64;
     let tasks = units.min(TASKS);
-    let pointers = Shared([args[0].cast::<f32>(), args[1].cast::<f32>(), args[2].cast::<f32>()]);
+    let pointers = Shared(args.as_ptr().cast::<*mut f32>());
     pool.run(tasks as usize, &|task, _| {
         let task = task as u64;
         for unit in (task * units / tasks)..((task + 1) * units / tasks) {
-            one_product(g, primitives, pointers.get(), unit);
+            let launch = (unit / each) as usize * 3;
+            // Safety: three arguments for each launch.
+            let own = std::array::from_fn(|i| unsafe { *pointers.get().add(launch + i) });
+            one_product(g, primitives, own, unit % each);
         }
     });
 }

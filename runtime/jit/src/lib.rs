@@ -1,6 +1,7 @@
 //! The CPU back end: row programs compiled by cranelift around precompiled tile primitives, contractions by `gemm`.
 #![allow(unsafe_code, reason = "machine code, raw tensor memory and vector instructions")]
 
+mod actions;
 pub mod attention;
 mod codegen;
 mod executor;

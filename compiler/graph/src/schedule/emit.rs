@@ -127,7 +127,7 @@ impl<'g> Planner<'g> {
     pub(super) fn finish_rows(&mut self, steps: &mut Vec<Step>, draft: Draft, title: &str, node: &Node) {
         let folds = draft.folds.clone();
         let mut slots = draft.slots.clone();
-        let finished = draft.finish(self.graph);
+        let finished = draft.finish(self.graph, self.local);
         let mut after = Vec::new();
         for fold in &folds {
             let axes: &[AxisId] = if fold.row { &finished.inner } else { &[] };

@@ -16,7 +16,7 @@ const BLOCK: u64 = 1024;
 /// Elements that make a chunk worth a task of its own.
 const CHUNK: u64 = 1 << 14;
 /// Effort, in additions, that makes a chunk worth a task of its own where elements alone do not.
-const EFFORT: u64 = 1 << 16;
+const EFFORT: u64 = 1 << 15;
 /// Most chunks.
 const CHUNKS: u64 = 32;
 /// Most chunks where each has accumulators of its own.
@@ -124,8 +124,8 @@ impl Draft {
         merge_dims(&sizes, &self.accesses.iter().flatten().map(of).collect::<Vec<_>>())
     }
 
-    /// Chooses dims and chunks.
-    pub(super) fn finish(mut self, graph: &Graph) -> Finished {
+    /// Chooses dims and chunks; one chunk where one worker runs it `alone`.
+    pub(super) fn finish(mut self, graph: &Graph, alone: bool) -> Finished {
         let (outer, inner, inner_axes) = match &self.inner {
             Some(set) => {
                 let (inside, outside): (Vec<AxisId>, Vec<AxisId>) = self.axes.iter().partition(|a| set.contains(**a));
@@ -175,7 +175,10 @@ impl Draft {
         let most = if self.folds.is_empty() { CHUNKS } else { FOLDED };
         let most = if kept { most.min(rows.rows() / 16).max(1) } else { most };
         let effort = rows.instrs.iter().map(|i| effort(&i.op)).sum::<u64>().saturating_mul(elements);
-        rows.chunks = (elements / CHUNK).max(effort / EFFORT).clamp(1, most).min(rows.rows());
+        // Of few chunks a power of two, which any number of threads shares well.
+        let wanted = (elements / CHUNK).max(effort / EFFORT).clamp(1, most);
+        let wanted = if wanted < CHUNKS / 4 { wanted.next_power_of_two().min(most) } else { wanted };
+        rows.chunks = if alone { 1 } else { wanted.min(rows.rows()) };
         rows.chunks = rows.rows().div_ceil(rows.rows_per_chunk());
         Finished { rows, inner: inner_axes }
     }
