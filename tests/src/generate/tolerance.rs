@@ -54,7 +54,7 @@ impl Rounding {
     pub(super) fn allowed(&self, name: &str, exact: &Tensor, unit: f64) -> f64 {
         let error = self.error.get(name).copied().unwrap_or(0.0);
         let own = finite_largest(exact);
-        let terms = if own <= 1e-9 * self.largest { 4e-6 } else { 5e-7 };
+        let terms = if own <= 1e-9 * self.largest { 1e-5 } else { 5e-7 };
         unit * (MORE * error + 8e-6 * own + terms * self.largest) + f64::MIN_POSITIVE
     }
 

@@ -5,6 +5,7 @@ use super::experiment;
 use super::items::Items;
 use super::root::{Preset, root, with_stack};
 use super::settings::Settings;
+use crate::codes;
 use crate::diag::Diagnostics;
 use crate::source::FileId;
 use crate::spec::Spec;
@@ -19,7 +20,13 @@ pub fn declarations(spec: &Spec) -> Diagnostics {
         for file in user {
             for item in &spec.file(file).items {
                 for training in [false, true] {
-                    one(spec, file, item, training).list.into_iter().for_each(|d| out.push(d));
+                    let found = one(spec, file, item, training);
+                    // What unrolls too far is said once: to try every block that leads there takes long.
+                    let last = found.list.iter().any(|d| d.code == codes::call::TOO_MANY);
+                    found.list.into_iter().for_each(|d| out.push(d));
+                    if last {
+                        return out;
+                    }
                 }
             }
         }
