@@ -55,6 +55,43 @@ fn in_a_step_of_a_scan() {
 }
 
 #[test]
+fn steps_are_left_out_as_declared() {
+    let spec = "model small[seq, vocab, model = 8](tokens: [seq] in vocab) -> logits: [seq, vocab] {
+  param embed: [vocab, model] ~ normal(0.5)
+  h      = embed[tokens]
+  logits = (h + log(h - 100)) @model embed
+}
+
+experiment bad {
+  model      small
+  data       text(webster, tokenizer: bytes, context: 8)
+  loss       cross_entropy(logits, next(tokens), over: vocab)
+  optimizer  adamw(lr: 0.1, weight_decay: 0.1, skip: 3)
+  budget     steps: 3, batch: 4
+}
+";
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("bad.arch"), spec).expect("writable");
+    let through = ogive(folder.path(), &["train", "bad.arch", "--out", "through"]);
+    let said = String::from_utf8_lossy(&through.stderr).into_owned();
+    assert_eq!(through.status.code(), Some(0), "{said}");
+    assert_eq!(said.matches("the step is left out").count(), 3, "{said}");
+    let metrics = std::fs::read_to_string(folder.path().join("through/metrics.jsonl")).expect("metrics");
+    assert_eq!(metrics.matches("\"skipped\":1").count(), 3, "{metrics}");
+    // Parameters are what they were: no step, and no decay.
+    let none = ogive(folder.path(), &["train", "bad.arch", "--out", "none", "--set", "budget.steps=0"]);
+    assert_eq!(none.status.code(), Some(0), "{}", String::from_utf8_lossy(&none.stderr));
+    let model = |run: &str, step: &str| {
+        std::fs::read(folder.path().join(run).join("checkpoints").join(step).join("model.safetensors")).expect("a model")
+    };
+    assert!(model("through", "step-3") == model("none", "step-0"), "skipped steps changed the parameters");
+    let stopped = ogive(folder.path(), &["train", "bad.arch", "--out", "stopped", "--set", "optimizer.skip=1"]);
+    let said = String::from_utf8_lossy(&stopped.stderr).into_owned();
+    assert_eq!(stopped.status.code(), Some(5), "{said}");
+    assert!(said.contains("step 2: the loss is not finite"), "{said}");
+}
+
+#[test]
 fn in_a_gradient_alone() {
     blamed("", "  y = x + sqrt(0 * x)", &[], "sqrt(0 * x)");
 }

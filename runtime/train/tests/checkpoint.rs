@@ -24,6 +24,7 @@ fn state(step: u64) -> State {
         metrics: 7,
         best,
         reached: false,
+        skipped: 0,
         graph: text("g"),
         data: text("d"),
     }

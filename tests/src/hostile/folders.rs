@@ -54,6 +54,7 @@ fn sound(root: &Path) {
             metrics: 0,
             best: None,
             reached: false,
+            skipped: 0,
             graph: "0".repeat(64),
             data: "0".repeat(64),
         };

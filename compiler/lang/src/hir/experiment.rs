@@ -291,6 +291,8 @@ pub struct Optimizer {
     pub accumulate: u64,
     /// Decay of the moving average of the weights.
     pub ema: Option<f64>,
+    /// Most steps in a row that are left out where their loss or gradient is not finite; one more ends the run.
+    pub skip: u64,
 }
 
 /// Kinds of optimisers.

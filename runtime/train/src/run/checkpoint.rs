@@ -43,6 +43,9 @@ pub struct State {
     /// Whether what the run goes on until was reached.
     #[serde(default)]
     pub reached: bool,
+    /// Steps in a row, up to this one, that were left out because their loss or gradient is not finite.
+    #[serde(default)]
+    pub skipped: u64,
     /// SHA-256 of the training graph's text.
     pub graph: String,
     /// Fingerprint of the data.

@@ -90,4 +90,6 @@ pub struct StepReport {
     pub tokens_per_second: f64,
     /// Seconds spent in steps so far, earlier processes of a resumed run included.
     pub seconds: f64,
+    /// Why the step was left out, where it was.
+    pub skipped: Option<String>,
 }

@@ -181,6 +181,7 @@ impl<'a> Trainer<'a> {
             metrics: 0,
             best: None,
             reached: false,
+            skipped: 0,
             graph: problem.graph_hash(),
             data: problem.data.fingerprint.clone(),
         };
@@ -225,7 +226,8 @@ impl<'a> Trainer<'a> {
     /// One step of the optimiser.
     ///
     /// # Errors
-    /// `NonFinite`, with parameters and state as they were before the step; those of the executor.
+    /// `NonFinite` where as many steps in a row as the optimiser skips were left out, with parameters and state as they were before the step;
+    /// those of the executor.
     pub fn step(&mut self) -> Result<StepReport, RunError> {
         let began = Instant::now();
         let step = self.state.step + 1;
@@ -252,10 +254,18 @@ impl<'a> Trainer<'a> {
             }
         };
         let (loss, gradient_norm) = (scalar(last, "loss")?, scalar(last, "gradient_norm")?);
-        if !(loss.is_finite() && gradient_norm.is_finite()) {
+        let mut skipped = None;
+        if loss.is_finite() && gradient_norm.is_finite() {
+            self.state.skipped = 0;
+        } else {
             let what = if loss.is_finite() { "gradient" } else { "loss" };
             let place = self.locate(step, &scalars);
-            return Err(RunError::NonFinite { step, what, place });
+            let error = RunError::NonFinite { step, what, place };
+            if self.state.skipped >= self.problem.optimizer.skip {
+                return Err(error);
+            }
+            self.state.skipped += 1;
+            skipped = Some(format!("{error}; the step is left out"));
         }
         let tokens = self.problem.budget.batch * self.problem.context();
         let seconds = began.elapsed().as_secs_f64();
@@ -270,6 +280,7 @@ impl<'a> Trainer<'a> {
             metrics: self.metric_names.iter().cloned().zip(metrics).collect(),
             tokens_per_second: tokens as f64 / seconds.max(1e-9),
             seconds: self.state.seconds,
+            skipped,
         })
     }
 
@@ -358,6 +369,9 @@ impl<'a> Trainer<'a> {
                 return Ok(self.finished(End::Interrupted, path, BTreeMap::new(), Vec::new()));
             }
             let report = self.step()?;
+            if let Some(why) = &report.skipped {
+                observer.on(&Event::Warning(why));
+            }
             observer.on(&Event::Step { report: &report, steps });
             let mut row = row(&report);
             let due = if self.spent() { self.parts_at_end() } else { self.parts_after(report.step) };
@@ -475,7 +489,8 @@ fn row(report: &StepReport) -> Vec<(String, f64)> {
     let first = [("loss", report.loss), ("lr", report.lr), ("gradient_norm", report.gradient_norm)];
     let last = [("tokens_per_second", report.tokens_per_second), ("seconds", report.seconds)];
     let named = |(name, value): &(&str, f64)| ((*name).to_owned(), *value);
-    first.iter().map(named).chain(report.metrics.iter().cloned()).chain(last.iter().map(named)).collect()
+    let skipped = report.skipped.as_ref().map(|_| ("skipped".to_owned(), 1.0));
+    first.iter().map(named).chain(report.metrics.iter().cloned()).chain(last.iter().map(named)).chain(skipped).collect()
 }
 
 /// Puts the moving averages in place of the parameters, or back.

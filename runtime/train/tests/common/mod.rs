@@ -76,6 +76,7 @@ pub fn optimizer(kind: OptimizerKind) -> Optimizer {
         no_decay: Vec::new(),
         clip: Some(1.0),
         accumulate: 1,
+        skip: 0,
         ema: None,
     }
 }

@@ -84,6 +84,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("optimizer.clip", Kind::Positive),
     ("optimizer.accumulate", Kind::Count),
     ("optimizer.ema", Kind::Fraction),
+    ("optimizer.skip", Kind::Whole),
     RULE,
     TRUNCATE,
     EVERY,

@@ -15,7 +15,7 @@ const SCHEDULES: &[(&str, ScheduleKind)] = &[
     ("cosine", ScheduleKind::Cosine),
     ("noam", ScheduleKind::Noam),
 ];
-const COMMON: &[&str] = &["lr", "weight_decay", "decay", "no_decay", "clip", "accumulate", "ema"];
+const COMMON: &[&str] = &["lr", "weight_decay", "decay", "no_decay", "clip", "accumulate", "ema", "skip"];
 
 impl<'a> Reader<'_, 'a> {
     /// `adamw(lr: 1e-3, ...)`.
@@ -55,6 +55,7 @@ impl<'a> Reader<'_, 'a> {
         let clip = self.number("optimizer.clip", get("clip"));
         let accumulate = self.count("optimizer.accumulate", get("accumulate")).unwrap_or(1);
         let ema = self.number("optimizer.ema", get("ema"));
+        let skip = self.count("optimizer.skip", get("skip")).unwrap_or(0);
         self.read.push(("optimizer".to_string(), word.to_string()));
         Some(Optimizer {
             kind,
@@ -68,6 +69,7 @@ impl<'a> Reader<'_, 'a> {
             clip,
             accumulate,
             ema,
+            skip,
         })
     }
 
