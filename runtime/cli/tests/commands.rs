@@ -132,7 +132,7 @@ fn a_run_trains_stops_resumes_evaluates_and_generates() {
     let train = [&["train", &path, "--out", "r"][..], &small].concat();
     let output = ogive(folder.path(), &train);
     // The claim of the spec needs more steps than these.
-    exits(&output, 1);
+    exits(&output, 7);
     assert!(text(&output.stdout).contains("validation.bits_per_byte"), "{}", text(&output.stdout));
     for file in ["lock.json", "metrics.jsonl", "spec", "tensorboard", "checkpoints/step-4/manifest.json"] {
         assert!(folder.path().join("r").join(file).exists(), "{file}");
