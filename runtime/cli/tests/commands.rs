@@ -254,3 +254,25 @@ fn gradients_are_compared_three_ways() {
     exits(&output, 0);
     assert!(text(&output.stderr).contains("rtrl(full)") && text(&output.stderr).contains("mix along unit = 6"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_missing_import_names_the_nearest_spec_of_the_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("parts")).expect("a folder");
+    let block = "block scale[model](x: [model]) -> y: [model] { y = 2 * x }\n";
+    write(folder.path(), "layers.arch", block);
+    write(folder.path(), "parts/mixers.arch", block);
+    let help = |import: &str| {
+        let main = write(folder.path(), "main.arch", format!("import \"{import}\"\n"));
+        let output = ogive(folder.path(), &["check", &main]);
+        exits(&output, 1);
+        let said = text(&output.stderr);
+        assert!(said.contains("arch::name::import_missing"), "{said}");
+        said.lines().find(|l| l.contains("help:")).unwrap_or("").trim().to_owned()
+    };
+    assert_eq!(help("layres.arch"), "help: did you mean `\"layers.arch\"`?");
+    assert_eq!(help("parts/mixer.arch"), "help: did you mean `\"parts/mixers.arch\"`?");
+    // right, but for the folder
+    assert_eq!(help("parts/layers.arch"), "help: did you mean `\"layers.arch\"`?");
+    assert_eq!(help("attention.arch"), "help: the specs here: `layers.arch`");
+}
