@@ -26,6 +26,9 @@ block twice[seq, model = 4](x: [seq, model]) -> y: [seq, model] {
   instance shared = drift()
   y = scan shared(scan shared(x) along seq) along seq
 }
+block apart[seq, model, half = model / 2](x: [seq, model]) -> y: [seq, half] {
+  y = scan drift(x[model: 0..half as half], model: half) along seq
+}
 block looks[seq, model = 4](x: [seq, model]) -> y: [seq, model] {
   y = self_attention(scan drift(x) along seq, head: 2, causal: true, positions: none)
 }
@@ -252,6 +255,11 @@ fn what_states_there_are_is_listed() {
     let state = &listed["states"][0];
     assert_eq!(names(&state["dims"]), ["depth", "unit"]);
     assert_eq!((size(&state["dims"][0]), text(&state["dtype"])), (2, "f32".to_owned()));
+    // dims without a size, one of which follows from the other
+    let open = case.list("apart");
+    assert_eq!(names(&open["states"]), ["prev.drift.s"]);
+    let dim = &open["states"][0]["dims"][0];
+    assert!(text(&dim["name"]) == "half" && dim["size"].is_null(), "{open}");
     // one instance that is scanned twice has two states
     assert_eq!(names(&case.list("twice")["states"]), ["prev.shared.s.0", "prev.shared.s.1"]);
     // a cell by itself is one step

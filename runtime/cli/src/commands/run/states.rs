@@ -108,12 +108,15 @@ pub(super) fn list(spec: &Spec, program: &Program, settings: &Settings, asked: O
     Ok(States { all: carried.iter().map(listed).collect(), reset: Some(reset), note: None })
 }
 
-/// The program with a size for every dim.
+/// The program with a size for every dim; those that follow from others take what they then have.
 fn sized(spec: &Spec, program: &Program, settings: &Settings) -> Option<Program> {
-    let open = program.open_dims();
     SIZES.iter().find_map(|size| {
         let mut settings = settings.clone();
-        settings.dims.extend(open.iter().map(|d| ((*d).to_owned(), *size)));
+        for _ in &program.root().dims {
+            let (open, _) = elaborate::open_block(spec, &program.name, &settings);
+            let Some(first) = open?.open_dims().first().map(|d| (*d).to_owned()) else { break };
+            settings.dims.insert(first, *size);
+        }
         elaborate::block(spec, &program.name, &settings).0
     })
 }
