@@ -29,6 +29,7 @@ block twice[seq, model = 4](x: [seq, model]) -> y: [seq, model] {
 block apart[seq, model, half = model / 2](x: [seq, model]) -> y: [seq, half] {
   y = scan drift(x[model: 0..half as half], model: half) along seq
 }
+block alone[seq, model = 4](x: [seq, model]) -> y: [seq, model] { y = scan drift(x) along seq }
 block looks[seq, model = 4](x: [seq, model]) -> y: [seq, model] {
   y = self_attention(scan drift(x) along seq, head: 2, causal: true, positions: none)
 }
@@ -242,6 +243,29 @@ fn gradients_go_from_part_to_part() {
         compared += 1;
     }
     assert!(compared > 10);
+}
+
+/// Learning forward in time from given states, with marks and without, is learning backward through this part.
+#[test]
+fn both_rules_learn_from_given_states() {
+    let case = Case::new();
+    case.params("alone", "p.safetensors");
+    let (x, s) = (numbers(12, &[BATCH, SEQ, 4], 1.0), numbers(13, &[BATCH, 4], 1.0));
+    inputs(&case.path("c.safetensors"), &[("y", &numbers(14, &[BATCH, SEQ, 4], 1.0))], None);
+    let marks: Vec<bool> = (0..BATCH * SEQ).map(|i| i % 5 == 3).collect();
+    for reset in [None, Some((&[BATCH, SEQ][..], &marks[..]))] {
+        inputs(&case.path("i.safetensors"), &[("x", &x), ("prev.drift.s", &s)], reset);
+        let run = |rule: &str| {
+            let with = ["--of", "alone", "--params", "p.safetensors", "--inputs", "i.safetensors", "--cotangents", "c.safetensors"];
+            case.run("o.out", &[&with[..], &["--gradient", rule]].concat())
+        };
+        let (back, ahead) = (run("bptt"), run("rtrl"));
+        for name in ["y", "last.drift.s", "grad.drift.rate"] {
+            same(&back[name], &ahead[name]);
+        }
+        assert!(back["grad.drift.rate"].data.iter().any(|x| x.abs() > 0.1));
+        assert!(back["grad.prev.drift.s"].data.iter().any(|x| x.abs() > 0.1));
+    }
 }
 
 #[test]
