@@ -77,6 +77,47 @@ fn a_key_whose_length_is_bounded_is_not() {
     }
 }
 
+/// The same where the step itself makes the key.
+#[test]
+fn a_key_that_is_made_in_the_step_is_looked_at_too() {
+    let with = |key: &str| {
+        let text = format!(
+            "cell own[key, value](p: [key], v: [value], b: []) -> y: [value] {{
+  state W: [key, value] = 0
+  k = {key}
+  W = prev W + sigmoid(b) * k * (v - k @key prev W)
+  y = k @key W
+}}
+model tiny[seq, symbol, model = 16](tokens: [seq] in symbol) -> logits: [seq, symbol] {{
+  param embed: [symbol, model]
+  param Wb:    [model]
+  x      = embed[tokens]
+  mix    = scan own(x[model as key], x[model as value], x @model Wb) along seq
+  logits = mix[value as model] @model embed
+}}
+experiment first {{
+  model      tiny
+  data       text(webster, tokenizer: bytes, context: 16)
+  loss       cross_entropy(logits, next(tokens), over: symbol)
+  optimizer  adam(lr: 1e-3)
+  budget     steps: 10, batch: 4
+}}"
+        );
+        found(&text)
+    };
+    for bounded in
+        ["unit_norm(p, over: key)", "softmax(p, over: key)", "sum_norm(relu(p), over: key)", "standardize(p, over: key) / sqrt(key)"]
+    {
+        assert!(with(bounded).is_empty(), "{bounded}: {:?}", with(bounded));
+    }
+    for (long, says) in
+        [("relu(p)", "nothing bounds"), ("layer_norm(p, over: key)", "up to 16"), ("2 * unit_norm(p, over: key)", "up to 4")]
+    {
+        let found = with(long);
+        assert!(matches!(&found[..], [(codes::cell::UNBOUNDED_KEY, message)] if message.contains(says)), "{long}: {found:?}");
+    }
+}
+
 /// A dim that no line names, but the result of a call has.
 #[test]
 fn a_dim_that_the_result_of_a_call_carries_is_used() {

@@ -22,25 +22,60 @@ pub(super) struct Scope<'a> {
 }
 
 /// A value of the step, or of the region around it.
-#[derive(Clone, Copy)]
-struct At {
-    value: Value,
-    inside: bool,
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct At {
+    pub(super) value: Value,
+    pub(super) inside: bool,
 }
 
 impl Scope<'_> {
-    /// Where a value of the step comes from.
-    pub(super) fn origin(&self, value: Value) -> Origin {
-        self.node(self.source(At { value, inside: true })).origin.clone()
+    /// Where a value comes from.
+    pub(super) fn origin(&self, at: At) -> Origin {
+        self.node(self.source(at)).origin.clone()
+    }
+
+    /// The values that products are made of, in the step and before it, in order.
+    pub(super) fn leaves(&self, values: impl Iterator<Item = At>) -> Vec<At> {
+        let mut out = Vec::new();
+        let mut stack: Vec<At> = values.collect();
+        while let Some(at) = stack.pop() {
+            let at = self.source(at);
+            match self.node(at).op {
+                Op::Map(MapFn::Mul) => stack.extend([self.input(at, 0), self.input(at, 1)]),
+                _ => out.push(at),
+            }
+        }
+        out.sort_unstable();
+        out
+    }
+
+    /// Whether two products have the same values, in any order.
+    pub(super) fn all_same(&self, a: &[At], b: &[At]) -> bool {
+        let mut rest = b.to_vec();
+        let found = a.iter().all(|x| {
+            let at = rest.iter().position(|y| self.same(*x, *y, 0));
+            at.map(|at| rest.swap_remove(at)).is_some()
+        });
+        found && rest.is_empty()
+    }
+
+    /// Whether two values are made alike; what is cheap is made both in the step and before it.
+    fn same(&self, a: At, b: At, depth: usize) -> bool {
+        let (a, b) = (self.source(a), self.source(b));
+        if a == b {
+            return true;
+        }
+        let (x, y) = (self.node(a), self.node(b));
+        let made = !x.inputs.is_empty() && x.op == y.op && x.inputs.len() == y.inputs.len();
+        depth < NEAR && made && (0..x.inputs.len()).all(|i| self.same(self.input(a, i), self.input(b, i), depth + 1))
     }
 
     /// Bound of the length, along `over`, of the product of values that have these axes with others that have none of them.
-    pub(super) fn product(&self, along: &[Value], others: &[Value], over: &Shape) -> Option<f64> {
-        let at = |value: &Value| At { value: *value, inside: true };
-        let divided = others.iter().find_map(|v| self.multiple(at(v), over, 0));
-        let rest = others.iter().filter(|v| self.multiple(at(v), over, 0).is_none());
-        let rates: f64 = rest.map(|v| self.peak(at(v)).unwrap_or(1.0)).product();
-        let bounds: Vec<f64> = along.iter().filter_map(|v| self.bound(at(v), over)).collect();
+    pub(super) fn product(&self, along: &[At], others: &[At], over: &Shape) -> Option<f64> {
+        let divided = others.iter().find_map(|v| self.multiple(*v, over, 0));
+        let rest = others.iter().filter(|v| self.multiple(**v, over, 0).is_none());
+        let rates: f64 = rest.map(|v| self.peak(*v).unwrap_or(1.0)).product();
+        let bounds: Vec<f64> = along.iter().filter_map(|v| self.bound(*v, over)).collect();
         let length = divided.or_else(|| (!bounds.is_empty()).then(|| bounds.iter().product()))?;
         Some(rates * length)
     }
@@ -63,7 +98,7 @@ impl Scope<'_> {
         At { value: self.node(at).inputs[index], ..at }
     }
 
-    fn has(&self, at: At, over: &Shape) -> bool {
+    pub(super) fn has(&self, at: At, over: &Shape) -> bool {
         !self.node(at).ty.shape.intersection(over).is_scalar()
     }
 

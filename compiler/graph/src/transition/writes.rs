@@ -3,9 +3,9 @@
 //! A state that is corrected along a key, `S - rate key (key S)`, keeps what lies along the key by the factor `1 - rate |key|^2`: once
 //! `rate |key|^2` exceeds 2 it grows with every write. How a key is made may bound its length: [`super::length`].
 
+use super::Step;
 use super::form::{Base, Form};
-use super::length::Scope;
-use super::{Step, leaves};
+use super::length::{At, Scope};
 use crate::entity::Value;
 use crate::graph::{Axis, Graph, Origin, Region};
 use crate::op::{Loop, LoopKind, Op};
@@ -55,16 +55,17 @@ fn scan(axes: &mut Vec<Axis>, around: &Region, inputs: &[Value], l: &Loop, out: 
         let Form::Sum(terms) = &forms[new.index()] else { continue };
         for term in terms {
             let Base::Read { inner, over, .. } = &term.base else { continue };
-            let split = |values: &[Value]| -> (Vec<Value>, Vec<Value>) {
-                let has = |v: &Value| !step.region.ty(*v).shape.intersection(over).is_scalar();
-                leaves(&step.region, values).into_iter().partition(has)
+            let scope = Scope { axes, body: &step.region, l, around, inputs };
+            // what does not depend on the step may be multiplied before the scan
+            let split = |values: &[Value]| -> (Vec<At>, Vec<At>) {
+                let all = scope.leaves(values.iter().map(|&value| At { value, inside: true }));
+                all.into_iter().partition(|&at| scope.has(at, over))
             };
             let ((key, rates), (read, others)) = (split(&term.factors), split(inner));
-            if key.is_empty() || key != read {
+            if key.is_empty() || !scope.all_same(&key, &read) {
                 continue;
             }
-            let scope = Scope { axes, body: &step.region, l, around, inputs };
-            let length = |rates: &[Value]| scope.product(&key, rates, over);
+            let length = |rates: &[At]| scope.product(&key, rates, over);
             let most = length(&rates).zip(length(&others)).map(|(a, b)| term.scale.abs() * a * b);
             if most.is_some_and(|most| most <= MOST) {
                 continue;
