@@ -180,6 +180,12 @@ fn a_text_is_the_same_from_tables_and_from_the_window_beyond_the_context_too() {
 }
 
 #[test]
+fn a_text_is_the_same_from_shifts_and_from_the_window() {
+    let ([stepwise, window], way) = texts("(shift(x, along: seq, by: 1) - 0.5 * shift(x, along: seq, by: 3))", SEQ as u64 - 3);
+    assert_eq!((stepwise, way), (window, Way::Recurrent));
+}
+
+#[test]
 fn a_model_that_looks_ahead_goes_by_the_window() {
     let ([stepwise, window], way) = texts("self_attention(x, head: 2, causal: false, positions: rotary)", 12);
     assert_eq!((stepwise, way), (window, Way::Window));
