@@ -88,7 +88,7 @@ pub(super) fn list(spec: &Spec, program: &Program, settings: &Settings, asked: O
     };
     let dim = program.name_of(axis);
     let Some(sized) = sized(spec, program, settings) else {
-        return Ok(none(Some("Give every dim a size with --set to see the states too.".to_owned())));
+        return Ok(none(Some("Give dims and constants values with --set to see the states too.".to_owned())));
     };
     let along = states::scanned(&sized).into_iter().find(|a| sized.name_of(*a) == dim);
     let mut lowered = lower::program(&sized, &lower::Options::default());
