@@ -10,8 +10,15 @@ cd "$(dirname "$0")/../.."
 page=${1:?which page: formal-languages, experts, rtrl or memory}
 runs=${2:-runs/$page}
 ogive() { if [ -n "${OGIVE:-}" ]; then "$OGIVE" "$@"; else cargo run --release --quiet -- "$@"; fi; }
-# A claim that does not hold is a result too (exit code 1).
-sweep() { ogive train "$1" --of "$2" --sweep --out "$runs/$2" || [ $? -eq 1 ]; }
+# A claim that does not hold is a result too (exit code 7); anything else that is not 0 ends the work.
+sweep() {
+  local code=0
+  ogive train "$1" --of "$2" --sweep --out "$runs/$2" || code=$?
+  case $code in
+    0 | 7) ;;
+    *) echo "$2 of $1 was not trained: exit code $code" >&2; exit "$code" ;;
+  esac
+}
 case $page in
   formal-languages)
     spec=specs/papers/fast_weights/formal_languages.arch

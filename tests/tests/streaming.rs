@@ -111,6 +111,17 @@ fn scans_keep_their_carries() {
 }
 
 #[test]
+fn shifts_keep_the_last_values() {
+    same("", "shift(x, along: seq, by: 1)");
+    same("", "shift(x, along: seq, by: 4)");
+    let taps = "block taps[seq, model](x: [seq, model]) -> y: [seq, model] {\n\
+        param a, b, c: [model] ~ normal(1)\n\
+        y = a * x + b * shift(x, along: seq, by: 1) + c * shift(shift(x, along: seq, by: 2), along: seq, by: 1) }";
+    same(taps, "taps(x)");
+    same(taps, "self_attention(taps(x), head: 2, causal: true, positions: none)");
+}
+
+#[test]
 fn experts_and_shared_layers_go_with_either() {
     same("", "sigma_moe(self_attention(x, head: 2, causal: true, positions: rotary), expert: 4, width: 8, active: 2)");
     let twice = "block twice[seq, model](x: [seq, model]) -> y: [seq, model] { y = share 3 of one(x) }\n\
@@ -124,6 +135,9 @@ fn a_recurrent_model_has_no_end_and_attention_has() {
     let (graph, _) = model("", "(scan lstm(x[model as in], unit: 8) along seq)[unit as model]", false);
     let found = streamed(&graph).expect("it streams");
     assert!(!found.bounded && !found.tables && !found.states.is_empty());
+    let (graph, _) = model("", "shift(x, along: seq, by: 2)", false);
+    let found = streamed(&graph).expect("it streams");
+    assert!(!found.bounded && !found.tables && found.states.len() == 1);
     let (graph, _) = model("", "self_attention(x, head: 2, causal: true, positions: none)", false);
     let found = streamed(&graph).expect("it streams");
     assert!(found.bounded && found.tables);
@@ -133,7 +147,7 @@ fn a_recurrent_model_has_no_end_and_attention_has() {
 fn what_mixes_positions_otherwise_is_named() {
     for (mix, what) in [
         ("mean(x, over: seq)", "a reduction over positions"),
-        ("shift(x, along: seq, by: 1)", "a shift of positions"),
+        ("shift(x, along: seq, by: -1)", "a shift of positions"),
         ("(scan lstm(x[model as in], unit: 8) backward along seq)[unit as model]", "a scan backward"),
     ] {
         let (graph, _) = model("", mix, false);
@@ -163,6 +177,12 @@ fn texts(mix: &str, count: u64) -> ([Vec<u32>; 2], Way) {
 fn a_text_is_the_same_from_tables_and_from_the_window_beyond_the_context_too() {
     let ([stepwise, window], way) = texts("self_attention(x, head: 2, causal: true, positions: rotary)", 3 * SEQ as u64);
     assert_eq!((stepwise, way), (window, Way::Tables));
+}
+
+#[test]
+fn a_text_is_the_same_from_shifts_and_from_the_window() {
+    let ([stepwise, window], way) = texts("(shift(x, along: seq, by: 1) - 0.5 * shift(x, along: seq, by: 3))", SEQ as u64 - 3);
+    assert_eq!((stepwise, way), (window, Way::Recurrent));
 }
 
 #[test]

@@ -72,14 +72,16 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Adds one; an equal one (same code and primary place) is dropped, and so is what exceeds all patience: warnings after the 500th
+    /// Adds one; an equal one (same code and primary place; of `--set`, the same message) is dropped, and so is what exceeds all patience: warnings after the 500th
     /// entry, errors after the 1000th.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         let most = if diagnostic.severity == Severity::Error { 1000 } else { 500 };
         if self.list.len() >= most {
             return;
         }
-        let place = |d: &Diagnostic| (d.code, d.labels.first().map(|l| l.span));
+        // what is wrong on the command line has no place of its own
+        let message = |d: &Diagnostic| d.code.starts_with("arch::set::").then(|| d.message.clone());
+        let place = |d: &Diagnostic| (d.code, d.labels.first().map(|l| l.span), message(d));
         if !self.list.iter().any(|d| place(d) == place(&diagnostic)) {
             self.list.push(diagnostic);
         }

@@ -46,6 +46,19 @@ pub(crate) fn load(name: &str, text: String, loader: &dyn Loader, out: &mut Diag
     spec
 }
 
+/// The path whose file's name is nearest to that of `path`: its folder and its ending say nothing.
+fn nearest_file<'a>(path: &str, all: &'a [String]) -> Option<&'a str> {
+    fn stem(path: &str) -> &str {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        name.strip_suffix(".arch").unwrap_or(name)
+    }
+    if let Some(same) = all.iter().find(|p| stem(p) == stem(path)) {
+        return Some(same);
+    }
+    let near = suggest::nearest(stem(path), all.iter().map(|p| stem(p)))?;
+    all.iter().map(String::as_str).find(|p| stem(p) == near)
+}
+
 /// An import that found its file.
 struct Edge {
     from: FileId,
@@ -117,10 +130,13 @@ impl Reading<'_> {
             }
             Err(reason) => {
                 let message = format!("cannot read `{path}`: {reason}");
-                out.push(
-                    Diagnostic::error(code::IMPORT_MISSING, message, span, "imported here")
-                        .help("give the path relative to the file that imports it"),
-                );
+                let own = importer.rsplit(['/', '\\']).next().unwrap_or(importer);
+                let beside: Vec<String> = self.loader.near(importer, path).into_iter().filter(|n| n != own).collect();
+                let help = nearest_file(path, &beside)
+                    .map(|near| format!("did you mean `\"{near}\"`?"))
+                    .or_else(|| suggest::help(path, "specs", beside.iter().map(String::as_str)));
+                let help = help.unwrap_or_else(|| "give the path relative to the file that imports it".to_owned());
+                out.push(Diagnostic::error(code::IMPORT_MISSING, message, span, "imported here").help(help));
                 None
             }
         }

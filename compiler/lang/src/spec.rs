@@ -1,6 +1,7 @@
 //! A spec with everything that it imports, and the names that each of its files sees.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use crate::diag::{Diagnostic, Diagnostics};
@@ -18,6 +19,31 @@ pub trait Loader {
     /// The name and text of the file that `path` means in the file `from`; a reason in plain words where there is none.
     /// `path` stays within the folder of the spec as far as its text tells; links are the loader's to judge.
     fn load(&self, from: &str, path: &str) -> Result<(String, String), String>;
+
+    /// Paths of the specs that `from` could import from the folder that `path` leads to, and from its own: what was meant may be among
+    /// them.
+    fn near(&self, from: &str, path: &str) -> Vec<String> {
+        let _ = (from, path);
+        Vec::new()
+    }
+}
+
+/// [`Loader::near`] for files on disk: names of specs in the folder of `path`, seen from `base`, then in `base` itself.
+pub fn specs_beside(base: &Path, path: &str) -> Vec<String> {
+    /// Most files that are looked at.
+    const MOST: usize = 1000;
+    let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+    let mut all = Vec::new();
+    for folder in [folder, Path::new("")] {
+        let place = base.join(folder);
+        let place = if place.as_os_str().is_empty() { Path::new(".") } else { &place };
+        let names = std::fs::read_dir(place).into_iter().flatten().take(MOST).filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|n| n.ends_with(".arch")).map(|n| folder.join(n).display().to_string()).collect();
+        names.sort();
+        names.retain(|n| !all.contains(n));
+        all.append(&mut names);
+    }
+    all
 }
 
 /// For texts that stand alone: every import is refused.

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 /// Say what a network is in a `.arch` file; ogive checks it, costs it, compiles it and trains it.
 #[derive(Parser, Debug)]
 #[command(name = "ogive", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 diagnostics in the spec (or a claim or snapshot that does not hold), 2 usage, \
-3 will not fit into memory, 4 bad data or checkpoint, 5 a loss that is not finite, 130 interrupted with a checkpoint written.\n\n\
+#[command(after_help = "Exit codes: 0 done, 1 diagnostics in the spec (or a snapshot that does not hold), 2 usage, \
+3 will not fit into memory, 4 bad data or checkpoint, 5 a loss that is not finite, 7 done, but a claim of the spec does not hold, 70 a fault in ogive, 130 interrupted with a checkpoint written.\n\n\
 Start with: ogive train specs/tour/04_language_model.arch")]
 pub(crate) struct Args {
     /// Less on stderr; twice for errors only.
@@ -257,9 +257,16 @@ pub(crate) struct Run {
     /// Parameters, by name, dims in declared order.
     #[arg(long, value_name = "FILE")]
     pub(crate) params: Option<PathBuf>,
-    /// Inputs, by name. One more dim in front of the declared ones is a batch.
+    /// Inputs, by name. One more dim in front of the declared ones is a batch. States of scans may be among them, `prev.NAME`, and
+    /// `data.reset`, true where they begin anew.
     #[arg(long, value_name = "FILE")]
     pub(crate) inputs: Option<PathBuf>,
+    /// What an earlier run wrote with --out: states go on from `last.NAME` in it. Those among the inputs come first.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) states: Option<PathBuf>,
+    /// The dim along which states go on. Default: the only one that is scanned.
+    #[arg(long, value_name = "DIM")]
+    pub(crate) along: Option<String>,
     /// Cotangents of outputs, by name: asks for gradients of sum(output * cotangent).
     #[arg(long, value_name = "FILE")]
     pub(crate) cotangents: Option<PathBuf>,
@@ -269,7 +276,7 @@ pub(crate) struct Run {
     /// With `--gradient rtrl`: also write what states have of parameters, `sensitivity.NAME` and `sensitivity.NAME.steps`.
     #[arg(long)]
     pub(crate) sensitivities: bool,
-    /// Where outputs and gradients (`grad.NAME`) are written.
+    /// Where outputs, gradients (`grad.NAME`) and the states after the last position (`last.NAME`) are written.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Element type of the computation.

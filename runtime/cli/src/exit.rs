@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// Done.
     Ok = 0,
-    /// Diagnostics in the spec, a snapshot or a claim that does not hold.
+    /// Diagnostics in the spec, or a snapshot that does not hold.
     Spec = 1,
     /// A wrong flag or argument.
     Usage = 2,
@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Data = 4,
     /// A loss or gradient that is not finite.
     NonFinite = 5,
+    /// All was done, and a claim of the spec does not hold.
+    Claim = 7,
     /// A fault in ogive.
     Fault = 70,
     /// Interrupted, with a checkpoint written.

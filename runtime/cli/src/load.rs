@@ -4,7 +4,7 @@ use crate::args::Overrides;
 use crate::exit::Exit;
 use crate::output;
 use ogive_lang::render::{self, Style};
-use ogive_lang::spec::{Loader, Spec};
+use ogive_lang::spec::{Loader, Spec, specs_beside};
 use ogive_lang::{Diagnostics, Settings, Severity, Sources};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -30,6 +30,10 @@ impl Loader for Folders {
             return Err(format!("`{}` lies outside the spec's folder; allow its folder with --root", found.display()));
         }
         Ok((found.display().to_string(), read_text(&found)?))
+    }
+
+    fn near(&self, from: &str, path: &str) -> Vec<String> {
+        specs_beside(Path::new(from).parent().unwrap_or(Path::new("")), path)
     }
 }
 

@@ -384,6 +384,10 @@ impl Loader for Beside {
         let file = Path::new(from).parent().unwrap_or(Path::new("")).join(path);
         std::fs::read_to_string(&file).map(|text| (file.display().to_string(), text)).map_err(|e| e.to_string())
     }
+
+    fn near(&self, from: &str, path: &str) -> Vec<String> {
+        ogive_lang::spec::specs_beside(Path::new(from).parent().unwrap_or(Path::new("")), path)
+    }
 }
 
 /// A stage of a file's default subject.

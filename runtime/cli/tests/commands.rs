@@ -132,7 +132,7 @@ fn a_run_trains_stops_resumes_evaluates_and_generates() {
     let train = [&["train", &path, "--out", "r"][..], &small].concat();
     let output = ogive(folder.path(), &train);
     // The claim of the spec needs more steps than these.
-    exits(&output, 1);
+    exits(&output, 7);
     assert!(text(&output.stdout).contains("validation.bits_per_byte"), "{}", text(&output.stdout));
     for file in ["lock.json", "metrics.jsonl", "spec", "tensorboard", "checkpoints/step-4/manifest.json"] {
         assert!(folder.path().join("r").join(file).exists(), "{file}");
@@ -253,4 +253,26 @@ fn gradients_are_compared_three_ways() {
     let output = ogive(folder.path(), &["check", "--gradients", &dense]);
     exits(&output, 0);
     assert!(text(&output.stderr).contains("rtrl(full)") && text(&output.stderr).contains("mix along unit = 6"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_missing_import_names_the_nearest_spec_of_the_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("parts")).expect("a folder");
+    let block = "block scale[model](x: [model]) -> y: [model] { y = 2 * x }\n";
+    write(folder.path(), "layers.arch", block);
+    write(folder.path(), "parts/mixers.arch", block);
+    let help = |import: &str| {
+        let main = write(folder.path(), "main.arch", format!("import \"{import}\"\n"));
+        let output = ogive(folder.path(), &["check", &main]);
+        exits(&output, 1);
+        let said = text(&output.stderr);
+        assert!(said.contains("arch::name::import_missing"), "{said}");
+        said.lines().find(|l| l.contains("help:")).unwrap_or("").trim().to_owned()
+    };
+    assert_eq!(help("layres.arch"), "help: did you mean `\"layers.arch\"`?");
+    assert_eq!(help("parts/mixer.arch"), "help: did you mean `\"parts/mixers.arch\"`?");
+    // right, but for the folder
+    assert_eq!(help("parts/layers.arch"), "help: did you mean `\"layers.arch\"`?");
+    assert_eq!(help("attention.arch"), "help: the specs here: `layers.arch`");
 }

@@ -165,3 +165,28 @@ fn experts_and_a_dense_model_have_equal_parameters_at_a_size_of_the_paper() {
     assert_eq!(values.iter().map(|v| v["value"].as_u64()).collect::<Vec<_>>(), [Some(7999), Some(8000)], "{found}");
     assert_eq!(values[1]["parameters"], "47260232");
 }
+
+/// The script behind a page goes on where a claim does not hold, and stops with the code of anything else.
+#[cfg(unix)]
+#[test]
+fn the_script_of_a_page_stops_where_a_sweep_cannot_be_trained() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (program, log) = (folder.path().join("ogive"), folder.path().join("log"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs/papers/results.sh");
+    let run = |code: i32| {
+        std::fs::write(&program, format!("#!/bin/sh\necho \"$1 $4\" >> {}\n[ $1 = report ] || exit {code}\n", log.display()))
+            .expect("writable");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a program");
+        std::fs::write(&log, "").expect("writable");
+        let output = Command::new("bash").arg(&script).arg("formal-languages").arg(folder.path()).env("OGIVE", &program).output();
+        let output = output.expect("bash runs");
+        (output.status.code(), std::fs::read_to_string(&log).expect("a log").lines().count(), said(&output).1)
+    };
+    assert_eq!(run(0), (Some(0), 3, String::new()));
+    assert_eq!(run(7), (Some(0), 3, String::new()));
+    for code in [1, 3, 5] {
+        let (ended, calls, log) = run(code);
+        assert!(ended == Some(code) && calls == 1 && log.contains(&format!("exit code {code}")), "{code}: {ended:?} {calls} {log}");
+    }
+}

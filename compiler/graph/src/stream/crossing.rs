@@ -4,8 +4,9 @@
 //! itself: a loss is one. It is where a position reads it.
 
 use super::{Obstacle, Pass};
+use crate::entity::Value;
 use crate::graph::{Graph, Node, Region};
-use crate::op::{Loop, Op};
+use crate::op::{Loop, MapFn, Op, Scalar};
 use std::collections::BTreeMap;
 
 impl Pass {
@@ -23,6 +24,8 @@ impl Pass {
             let mark = match &node.op {
                 Op::Argument(i) => arguments.get(i).cloned(),
                 Op::Random(_) => None,
+                // true at every position: how a value is widened along them
+                Op::Map(MapFn::Ge) if is_iota(region, node.inputs[0]) && is_start(region, node.inputs[1]) => None,
                 Op::Iota(a) if *a == self.axis => mark("the number of a position", node),
                 Op::Param(p) if p.order.contains(&self.axis) => mark("a parameter with a row for each position", node),
                 Op::Rename(pairs) if pairs.iter().any(|p| p.0 == self.axis) => mark("a look at other positions", node),
@@ -60,6 +63,14 @@ impl Pass {
             }
         }
     }
+}
+
+fn is_iota(region: &Region, value: Value) -> bool {
+    matches!(region.node(value).op, Op::Iota(_))
+}
+
+fn is_start(region: &Region, value: Value) -> bool {
+    region.node(value).op == Op::Const(Scalar::Int(0))
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "what most arms give")]

@@ -1,15 +1,18 @@
 //! One position at a time: from a graph over a whole sequence to one that takes the next position and keeps what later ones need.
 //!
 //! A scan along the sequence keeps its carries. Attention keeps a table of what its keys and values were: wherever the sequence's axis is
-//! renamed, as in `k[seq as src]`, the value at the present position is written into a row of a table over the new axis. Everything
-//! else that treats each position alone stays as it is, with one position. What mixes positions in another way is an [`Obstacle`].
+//! renamed, as in `k[seq as src]`, the value at the present position is written into a row of a table over the new axis. A shift to later
+//! positions keeps as many values as it moves by. Everything else that treats each position alone stays as it is, with one position. What mixes positions in another way is an [`Obstacle`].
 //!
 //! Rows of positions that have not come are zeros. A model that reads them (one that is not causal) gets another result than from the
 //! whole sequence; [`Streamed::tables`] tells whether there is such a table.
 
 mod crossing;
+mod resume;
 mod segments;
+mod shift;
 
+pub use resume::{Resumed, Resumption, ScanState, resume};
 pub use segments::{RESET, Segmented, segments};
 
 use crate::build::Builder;
@@ -17,6 +20,8 @@ use crate::entity::{AxisId, Value};
 use crate::graph::{Axis, Graph, Node, Origin, Output, Region};
 use crate::op::{Loop, MapFn, Op, Port, ReduceFn};
 use crate::shape::{DType, Shape, Ty};
+use shift::Shift;
+use std::collections::BTreeSet;
 
 /// Input that says which position comes next: i32, no dims.
 pub const POSITION: &str = "stream.position";
@@ -30,7 +35,8 @@ pub const STATES: &str = "stream.state.";
 pub struct Streamed {
     /// The graph. The sequence's axis has size 1; it has one more input, [`POSITION`], and parameters and updates named from [`STATES`].
     pub graph: Graph,
-    /// What is kept, with its type; its value before the first position does not matter, except that tables must be zero.
+    /// What is kept, with its type; its value before the first position does not matter, except that tables and what shifts keep must be
+    /// zero.
     pub states: Vec<(Port, Ty)>,
     /// Whether no position may come after the last of the whole sequence: a table or a parameter has a row for each.
     pub bounded: bool,
@@ -56,22 +62,30 @@ pub fn stream(graph: &Graph, axis: AxisId) -> Result<Streamed, Obstacle> {
     let length = axes[axis.index()].size;
     axes[axis.index()].size = 1;
     let signal = Port { name: POSITION.to_owned(), order: Vec::new() };
-    let mut pass = Pass { axis, length, signal, ty: Ty::scalar(DType::I32), whole: false, bounded: false, tables: false };
-    let (graph, states) = pass.graph(graph, axes)?;
-    Ok(Streamed { graph, states, bounded: pass.bounded, tables: pass.tables })
+    let mut pass = Pass::new(axis, length, (Op::Input(signal), Ty::scalar(DType::I32)));
+    let (graph, kept) = pass.graph(graph, axes)?;
+    Ok(Streamed { graph, states: Kept::ports(kept), bounded: pass.bounded, tables: pass.tables })
 }
 
 struct Pass {
     axis: AxisId,
     length: u64,
-    /// What tells scans where they are, given to every body that needs it.
-    signal: Port,
-    /// Its type.
-    ty: Ty,
-    /// Whether all positions of a segment are taken at once.
-    whole: bool,
+    /// What tells scans where they are, given to every body that needs it, with its type.
+    signal: (Op, Ty),
+    /// Whether all positions of a segment are taken at once, and how scans begin then.
+    whole: Option<Beginning>,
     bounded: bool,
     tables: bool,
+    /// Of each state in the order in which they were met: the scan that has it, and which of its carries it is.
+    met: Vec<(Origin, usize)>,
+}
+
+/// How scans of a segment begin.
+struct Beginning {
+    /// Axes of the marks where they begin anew, the one of positions among them; none where nothing marks.
+    reset: Option<Vec<AxisId>>,
+    /// Which states, in the order in which they are met, are given; the others start. All where there is none.
+    given: Option<BTreeSet<usize>>,
 }
 
 /// What is kept from position to position, in one region.
@@ -79,6 +93,21 @@ struct State {
     old: Value,
     new: Value,
     ty: Ty,
+    /// Its place in [`Pass::met`].
+    number: usize,
+}
+
+/// What is kept by the whole graph.
+struct Kept {
+    port: Port,
+    ty: Ty,
+    number: usize,
+}
+
+impl Kept {
+    fn ports(all: Vec<Kept>) -> Vec<(Port, Ty)> {
+        all.into_iter().map(|k| (k.port, k.ty)).collect()
+    }
 }
 
 /// A region in the making.
@@ -107,17 +136,27 @@ impl<'g> Body<'g> {
     }
 
     /// A new state: its old value. Which port or argument that is, is settled when all are known.
-    fn state(&mut self, ty: &Ty) -> (usize, Value) {
+    fn state(&mut self, ty: &Ty, number: usize) -> (usize, Value) {
         let old = self.builder.add_as(Op::Argument(u32::MAX), &[], Some(ty));
-        self.states.push(State { old, new: old, ty: ty.clone() });
+        self.states.push(State { old, new: old, ty: ty.clone(), number });
         (self.states.len() - 1, old)
     }
 }
 
 impl Pass {
+    fn new(axis: AxisId, length: u64, signal: (Op, Ty)) -> Pass {
+        Pass { axis, length, signal, whole: None, bounded: false, tables: false, met: Vec::new() }
+    }
+
+    /// A number for a state that is met here.
+    fn meet(&mut self, body: &Body<'_>, carry: usize) -> usize {
+        self.met.push((body.builder.origin.clone(), carry));
+        self.met.len() - 1
+    }
+
     /// The whole graph, and what it keeps.
-    fn graph(&mut self, graph: &Graph, mut axes: Vec<Axis>) -> Result<(Graph, Vec<(Port, Ty)>), Obstacle> {
-        let mut body = Body::new(&mut axes, (Op::Input(self.signal.clone()), self.ty.clone()));
+    fn graph(&mut self, graph: &Graph, mut axes: Vec<Axis>) -> Result<(Graph, Vec<Kept>), Obstacle> {
+        let mut body = Body::new(&mut axes, self.signal.clone());
         let map = self.region(&mut body, &graph.region)?;
         let Body { builder, states, .. } = body;
         let mut region = builder.region;
@@ -128,7 +167,7 @@ impl Pass {
             let port = Port { name: format!("{STATES}{i}"), order: state.ty.shape.axes().to_vec() };
             region.nodes[state.old.index()].op = Op::Param(port.clone());
             outputs.push(Output { port: port.clone(), value: state.new, update: true });
-            kept.push((port, state.ty));
+            kept.push(Kept { port, ty: state.ty, number: state.number });
         }
         Ok((Graph { axes, region, outputs }, kept))
     }
@@ -138,14 +177,19 @@ impl Pass {
         for node in &old.nodes {
             body.builder.origin = node.origin.clone();
             let inputs: Vec<Value> = node.inputs.iter().map(|v| map[v.index()]).collect();
-            let value = self.node(body, node, &inputs)?;
+            let shift = if self.whole.is_none() { self.shifts(old, Value(map.len() as u32)) } else { None };
+            let value = match shift {
+                Some(Shift::Cut) => inputs[0],
+                Some(Shift::By(by)) => self.earlier(body, inputs[0], by)?,
+                None => self.node(body, node, &inputs)?,
+            };
             map.push(value);
         }
         Ok(map)
     }
 
     fn node(&mut self, body: &mut Body<'_>, node: &Node, inputs: &[Value]) -> Result<Value, Obstacle> {
-        if self.whole {
+        if self.whole.is_some() {
             return self.of_segment(body, node, inputs);
         }
         if let Some(what) = self.mixes(&node.op) {
@@ -212,7 +256,8 @@ impl Pass {
             row = body.builder.add(Op::Rename(own), &[row]);
         }
         let position = body.position();
-        let (at, old) = body.state(&node.ty);
+        let number = self.meet(body, 0);
+        let (at, old) = body.state(&node.ty, number);
         let rows = body.builder.add(Op::Iota(into), &[]);
         let here = body.builder.map(MapFn::Eq, &[rows, position]);
         let new = body.builder.map(MapFn::Where, &[here, row, old]);
@@ -227,9 +272,10 @@ impl Pass {
         let first = body.builder.map(MapFn::Eq, &[position, zero]);
         let mut given = inputs.to_vec();
         let mut states = Vec::new();
-        for carry in &mut given[..l.carries] {
+        for (k, carry) in given[..l.carries].iter_mut().enumerate() {
             let ty = body.builder.ty(*carry).clone();
-            let (at, old) = body.state(&ty);
+            let number = self.meet(body, k);
+            let (at, old) = body.state(&ty, number);
             *carry = body.builder.map(MapFn::Where, &[first, *carry, old]);
             states.push(at);
         }
@@ -249,10 +295,10 @@ impl Pass {
         Ok(self.add_loop(body, inner, inputs.to_vec(), position, l, states))
     }
 
-    /// The body of a loop, and the types of what it keeps. Its new arguments are numbered: states after the stacked values, the
+    /// The body of a loop, and the types and numbers of what it keeps. Its new arguments are numbered: states after the stacked values, the
     /// position last.
-    fn body(&mut self, outer: &mut Body<'_>, l: &Loop) -> Result<(Region, Vec<Ty>), Obstacle> {
-        let mut body = Body::new(outer.builder.axes, (Op::Argument(THE_POSITION), self.ty.clone()));
+    fn body(&mut self, outer: &mut Body<'_>, l: &Loop) -> Result<(Region, Vec<(Ty, usize)>), Obstacle> {
+        let mut body = Body::new(outer.builder.axes, (Op::Argument(THE_POSITION), self.signal.1.clone()));
         let map = self.region(&mut body, &l.body)?;
         let Body { builder, states, .. } = body;
         let mut region = builder.region;
@@ -270,17 +316,25 @@ impl Pass {
             region.nodes[state.old.index()].op = Op::Argument(fixed + k as u32);
         }
         region.results = l.body.results.iter().map(|v| map[v.index()]).chain(states.iter().map(|s| s.new)).collect();
-        Ok((region, states.into_iter().map(|s| s.ty).collect()))
+        Ok((region, states.into_iter().map(|s| (s.ty, s.number)).collect()))
     }
 
     /// The loop around a new body; states of the body become stacked states of the region around.
-    fn add_loop(&mut self, outer: &mut Body<'_>, mut inner: Region, inputs: Vec<Value>, position: Value, l: &Loop, kept: Vec<Ty>) -> Value {
+    fn add_loop(
+        &mut self,
+        outer: &mut Body<'_>,
+        mut inner: Region,
+        inputs: Vec<Value>,
+        position: Value,
+        l: &Loop,
+        kept: Vec<(Ty, usize)>,
+    ) -> Value {
         let fixed = l.carries + l.stacked;
         let mut given = inputs[..fixed].to_vec();
         let mut states = Vec::new();
-        for ty in &kept {
+        for (ty, number) in &kept {
             let stacked = Ty::new(ty.dtype, ty.shape.with(l.axis));
-            let (at, old) = outer.state(&stacked);
+            let (at, old) = outer.state(&stacked, *number);
             given.push(old);
             states.push(at);
         }

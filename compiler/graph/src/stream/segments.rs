@@ -5,7 +5,7 @@
 //! state in the old is zero there, so sensitivities that are carried with it ([`crate::autodiff::rtrl`]) begin anew of themselves. As
 //! nothing but the states goes from segment to segment, memory grows with the segment and not with the stream.
 
-use super::{Body, Obstacle, Pass, copy};
+use super::{Beginning, Body, Kept, Obstacle, Pass, copy};
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Graph, Node, Region};
@@ -31,10 +31,12 @@ pub struct Segmented {
 pub fn segments(graph: &Graph, examples: AxisId, axis: AxisId) -> Result<Segmented, Obstacle> {
     let signal = Port { name: RESET.to_owned(), order: vec![examples, axis] };
     let ty = Ty::new(DType::Bool, Shape::of([examples, axis]));
-    let mut pass = Pass { axis, length: 0, signal, ty, whole: true, bounded: false, tables: false };
+    let reset = Some(signal.order.clone());
+    let mut pass = Pass::new(axis, 0, (Op::Input(signal), ty));
+    pass.whole = Some(Beginning { reset, given: None });
     pass.crossing(graph)?;
-    let (graph, states) = pass.graph(graph, graph.axes.clone())?;
-    Ok(Segmented { graph, states })
+    let (graph, kept) = pass.graph(graph, graph.axes.clone())?;
+    Ok(Segmented { graph, states: Kept::ports(kept) })
 }
 
 impl Pass {
@@ -56,25 +58,32 @@ impl Pass {
 
     /// A scan that goes on from what is kept, and from its start values where it begins anew.
     fn resumed(&mut self, body: &mut Body<'_>, l: &Loop, inputs: &[Value]) -> Result<Value, Obstacle> {
-        let reset = body.position();
-        let fixed = l.carries + l.stacked;
+        let marks = self.whole.as_ref().and_then(|w| w.reset.clone());
+        let (starts, rest) = inputs.split_at(l.carries);
         let (mut carries, mut states) = (Vec::new(), Vec::new());
-        for &start in &inputs[..l.carries] {
+        for (k, &start) in starts.iter().enumerate() {
             let ty = body.builder.ty(start).clone();
-            if !ty.shape.contains(self.signal.order[0]) {
+            if marks.iter().flatten().any(|a| *a != l.axis && !ty.shape.contains(*a)) {
                 let what = "a state that is the same in all examples";
                 return Err(Obstacle { what, origin: body.builder.origin.clone() });
             }
-            let (at, old) = body.state(&ty);
-            carries.push(old);
+            let number = self.meet(body, k);
+            let (at, old) = body.state(&ty, number);
+            let given = self.whole.as_ref().and_then(|w| w.given.as_ref()).is_none_or(|g| g.contains(&number));
+            carries.push(if given { old } else { start });
             states.push(at);
         }
-        let starts = &inputs[..l.carries];
-        let given: Vec<Value> =
-            carries.iter().chain(&inputs[l.carries..fixed]).chain([&reset]).chain(&inputs[fixed..]).chain(starts).copied().collect();
-        let types: Vec<Ty> = given.iter().map(|&v| body.builder.ty(v).clone()).collect();
-        let step = beginning(body, l, fixed, &types);
-        let new = body.builder.add_many(Op::Loop(Box::new(Loop { stacked: l.stacked + 1, body: step, ..l.clone() })), &given);
+        let (stacked, fixed) = rest.split_at(l.stacked);
+        let new = if marks.is_some() {
+            let reset = body.position();
+            let given: Vec<Value> = carries.iter().chain(stacked).chain([&reset]).chain(fixed).chain(starts).copied().collect();
+            let types: Vec<Ty> = given.iter().map(|&v| body.builder.ty(v).clone()).collect();
+            let step = beginning(body, l, l.carries + l.stacked, &types);
+            body.builder.add_many(Op::Loop(Box::new(Loop { stacked: l.stacked + 1, body: step, ..l.clone() })), &given)
+        } else {
+            let given: Vec<Value> = carries.iter().chain(rest).copied().collect();
+            body.builder.add_many(Op::Loop(Box::new(l.clone())), &given)
+        };
         for (k, at) in states.into_iter().enumerate() {
             body.states[at].new = new[k];
         }

@@ -6,6 +6,7 @@
 //! computed for many steps at once; see [`crate::parallel`].
 
 pub mod form;
+mod length;
 pub mod writes;
 
 use crate::build::Builder;

@@ -37,7 +37,8 @@ impl<'a> Eval<'_, 'a> {
                 };
                 let Some(axis) = axis else {
                     fine = false;
-                    self.port_dim_missing(target, port, dim, given, &shape, span);
+                    let labelled = given.is_some() && !bound.iter().any(|b| b.0 == dim.name);
+                    self.port_dim_missing(target, port, dim, (dims, labelled), &shape, span);
                     continue;
                 };
                 // another argument has all of the dim, or another selection of it
@@ -72,12 +73,13 @@ impl<'a> Eval<'_, 'a> {
         if fine && self.dims_distinct(target, dims) { Some(operands) } else { None }
     }
 
-    pub(crate) fn port_dim_missing(
+    /// `labelled`: a label of the call says what the dim is.
+    fn port_dim_missing(
         &mut self,
         target: &Target<'a>,
         port: usize,
         dim: &Ident,
-        given: Option<Given>,
+        (dims, labelled): (&[(String, Given)], bool),
         shape: &Shape,
         span: Span,
     ) {
@@ -85,10 +87,13 @@ impl<'a> Eval<'_, 'a> {
         let PortType::Tensor(ty) = &declared.ty else { return };
         let needs: Vec<&str> = ty.dims.iter().map(|d| d.name.as_str()).collect();
         let has = self.dims(shape);
-        let bound = match given {
-            Some(Given::Axis(axis)) => format!(" (here `{}`)", self.dim_name(axis)),
-            _ => String::new(),
+        let given = dims.iter().find(|(n, _)| *n == dim.name).map(|(_, g)| *g);
+        // what the port calls `dim` may have another name here
+        let own = match given {
+            Some(Given::Axis(axis)) => self.dim_name(axis).to_string(),
+            _ => dim.name.clone(),
         };
+        let bound = if own == dim.name { String::new() } else { format!(" (here `{own}`)") };
         let message = format!(
             "`{}` of `{}` has dims [{}]; the argument has {has}, without `{}`{bound}",
             declared.name.name,
@@ -98,12 +103,31 @@ impl<'a> Eval<'_, 'a> {
         );
         let error = Diagnostic::error(codes::shape::PORT_DIM_MISSING, message, span, format!("has {has}"));
         let error = error.label(declared.span, format!("needs `{}`", dim.name));
-        let free: Vec<String> = shape.iter().map(|a| self.dim_name(a).to_string()).filter(|n| !needs.contains(&n.as_str())).collect();
-        let help = match (given, free.first()) {
+        // a size that a label gave wrong is no reason against a dim
+        let known = given.filter(|_| !labelled);
+        let help = match (given, self.meant(&own, known, &needs, dims, shape)) {
+            (Some(_), Some(other)) if labelled => format!("pass a dim that the argument has: `{}: {other}`", dim.name),
             (None, Some(other)) => format!("pass `{}: {other}`, or rename the argument's dim: `[{other} as {}]`", dim.name, dim.name),
-            _ => format!("pass a tensor that has `{}`", dim.name),
+            (Some(_), Some(other)) => format!("rename the argument's dim: `[{other} as {own}]`"),
+            (_, None) => format!("pass a tensor that has `{own}`"),
         };
         self.cx.report(error.help(help));
+    }
+
+    /// The dim of an argument that may have been meant for one that its port needs: none that stands for another of the port's, or that
+    /// has another size. Of several, that with the nearest name, else the last.
+    fn meant(&self, own: &str, given: Option<Given>, needs: &[&str], dims: &[(String, Given)], shape: &Shape) -> Option<String> {
+        let size = match given {
+            Some(Given::Axis(axis)) => self.cx.size(axis),
+            Some(Given::Size(size)) => size,
+            None => None,
+        };
+        let taken = |axis: AxisId| dims.iter().any(|(_, g)| *g == Given::Axis(axis));
+        let fits = |axis: AxisId| size.is_none_or(|n| self.cx.size(axis).is_none_or(|m| m == n));
+        let free = |axis: &AxisId| !taken(*axis) && fits(*axis) && !needs.contains(&self.dim_name(*axis));
+        let picked = |axis: &AxisId| self.body.picks.iter().any(|p| p.slot == *axis);
+        let free: Vec<&str> = shape.iter().filter(free).filter(|a| !picked(a)).map(|a| self.dim_name(a)).collect();
+        crate::suggest::nearest(own, free.iter().copied()).or(free.last().copied()).map(str::to_string)
     }
 
     pub(crate) fn bind_domain(

@@ -8,7 +8,7 @@ use crate::codes;
 use crate::diag::Diagnostic;
 use crate::hir::{Node, NodeId, Op, Param};
 use crate::source::{FileId, Span};
-use crate::syntax::{Block, Expr, Ident};
+use crate::syntax::{BinaryOp, Block, Expr, ExprKind, Ident};
 use ogive_graph::{AxisId, DType, Op as Primitive, Scalar, Shape, Ty};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
@@ -249,6 +249,15 @@ impl<'a> Eval<'_, 'a> {
     }
 
     fn unknown_dim(&mut self, name: &Ident) {
+        if let Some((over, place)) = self.selection(&name.name) {
+            let (all, list) = (crate::suggest::list(&over), over.join(", "));
+            let message = format!("`{}` is a selection over {all}, not a dim", name.name);
+            let error = Diagnostic::error(codes::name::UNKNOWN_DIM, message, name.span, "a selection").label(place, "selected here");
+            let named = if over.len() == 1 { list } else { format!("[{list}]") };
+            let help = format!("sum over what it selects from, `@{named}`, and restrict tensors with it: `W[{}]`", name.name);
+            self.cx.report(error.help(help));
+            return;
+        }
         let message = match (self.body.table.entries.get(name.name.as_str()), self.body.block) {
             (Some(_), Some(block)) => format!("`{}` of `{}` is not a dim", name.name, block.name.name),
             (None, Some(block)) => format!("no dim `{}` is declared in `{}`", name.name, block.name.name),
@@ -271,6 +280,20 @@ impl<'a> Eval<'_, 'a> {
             error = error.label(block.name.span, "dims are declared here");
         }
         self.cx.report(error);
+    }
+
+    /// The dims that an equation's `top` selects from, and the name's place.
+    fn selection(&self, name: &str) -> Option<(Vec<&'a str>, Span)> {
+        let (equation, _) = self.body.table.equation_of(name)?;
+        let mut value = self.body.table.equations[equation].value;
+        if let ExprKind::Binary(BinaryOp::Pipe, _, right) = &value.kind {
+            value = right;
+        }
+        let ExprKind::Call(call) = &value.kind else { return None };
+        let over = call.args.iter().find(|a| a.label.as_ref().is_some_and(|l| l.name == "over"))?;
+        let dims: Vec<&'a str> = super::table::names(&over.value).into_iter().map(|n| n.name.as_str()).collect();
+        let place = self.body.table.entries.get(name)?.1;
+        (call.callee.name == "top" && !dims.is_empty()).then_some((dims, place))
     }
 
     /// Adds dims declared by `as` and the like, as they are needed.

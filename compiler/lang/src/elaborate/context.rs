@@ -9,7 +9,7 @@ use crate::hir::{self, Instance, InstanceId};
 use crate::source::{FileId, Span};
 use crate::syntax::Block;
 use ogive_graph::AxisId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Largest size of a dim.
@@ -56,6 +56,8 @@ pub(crate) struct Cx<'a> {
     pub tables: HashMap<(FileId, u32), Rc<Table<'a>>>,
     /// Blocks being elaborated, outermost first, with the places of their calls.
     pub chain: Vec<(FileId, String, Span)>,
+    /// Dims of callers that results of calls carry, without being named there.
+    pub passed: BTreeSet<AxisId>,
     pub depth: usize,
     pub nodes: usize,
     /// Once set, nothing more is elaborated.
@@ -75,6 +77,7 @@ impl<'a> Cx<'a> {
             evaluating: Vec::new(),
             tables: HashMap::new(),
             chain: Vec::new(),
+            passed: BTreeSet::new(),
             depth: 0,
             nodes: 0,
             stopped: false,

@@ -38,6 +38,7 @@ impl<'a> Eval<'_, 'a> {
                     self.body.unknown.insert(format!("dim {name}"));
                     return None;
                 }
+                self.cx.passed.insert(outer);
                 outer
             }
             Some(None) if self.body.called => {

@@ -55,6 +55,9 @@ pub fn block(spec: &Spec, name: &str, settings: &Settings) -> (Option<Program>, 
     })
 }
 
+/// In the place of a tensor's name: every state of a root cell is given.
+pub(crate) const EVERY_STATE: &str = "prev.*";
+
 fn unknown_constants(spec: &Spec, program: &Program) -> bool {
     let root = program.root();
     spec.block(spec.root, &program.name).is_some_and(|(_, b)| {
@@ -62,10 +65,11 @@ fn unknown_constants(spec: &Spec, program: &Program) -> bool {
     })
 }
 
-/// Elaborates a block whose dims may stay without a size: what `check` and `run --list` look at.
+/// Elaborates a block whose dims may stay without a size: what `check` and `run --list` look at. The states of a cell before the step are
+/// inputs.
 pub fn open_block(spec: &Spec, name: &str, settings: &Settings) -> (Option<Program>, Diagnostics) {
     with_stack(|| {
-        let (program, mut out) = open(spec, name, settings, &[]);
+        let (program, mut out) = open(spec, name, settings, &[EVERY_STATE.to_owned()]);
         out.sort(&spec.sources);
         (program.filter(|_| !out.has_errors()), out)
     })

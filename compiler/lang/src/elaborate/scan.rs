@@ -214,7 +214,7 @@ pub(crate) fn step_of_root(cx: &mut super::context::Cx<'_>, id: InstanceId, give
     for state in &states {
         let name = format!("prev.{}", state.name);
         let index = u32::try_from(instance.inputs.len()).unwrap_or(u32::MAX);
-        let read = given.contains(&name);
+        let read = given.contains(&name) || given.iter().any(|n| n == super::root::EVERY_STATE);
         prevs.push(read.then_some(index));
         if read {
             let port = Port { name, dims: state.dims.clone(), dtype: DType::F32, domain: None, lifted: false, span: state.span };

@@ -288,15 +288,15 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Warnings about declarations that nothing uses.
-    pub(crate) fn unused(&self, block: &Block, out: &mut Diagnostics) {
+    /// Warnings about declarations that nothing uses; results of calls have the dims that `passed` names.
+    pub(crate) fn unused(&self, block: &Block, passed: &[String], out: &mut Diagnostics) {
         let warn = |name: &Ident, what: &str, code: &'static str, help: &str, out: &mut Diagnostics| {
             if !self.used.contains(name.name.as_str()) {
                 let message = format!("{what} `{}` of `{}` is never used", name.name, block.name.name);
                 out.push(Diagnostic::warning(code, message, name.span, "never used").help(help.to_string()));
             }
         };
-        for dim in &block.dims {
+        for dim in block.dims.iter().filter(|d| !passed.contains(&d.name.name)) {
             warn(&dim.name, "dim", codes::name::UNUSED, "take it out of the header", out);
         }
         for port in &block.inputs {

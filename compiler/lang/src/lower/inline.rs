@@ -74,6 +74,11 @@ impl<'p, 'g> Inline<'p, 'g> {
         Origin { path: Arc::clone(&self.paths[id.index()]), file: name, span: (span.start, span.end), line }
     }
 
+    /// Nodes to come belong to an instance, wherever the last ones stood.
+    pub(super) fn within(&mut self, id: InstanceId) {
+        self.builder.origin.path = Arc::clone(&self.paths[id.index()]);
+    }
+
     /// The body of an instance on given inputs: its outputs, for a cell with its new states behind them, and every tap in it.
     pub(super) fn instance(&mut self, id: InstanceId, inputs: &[Value]) -> (Vec<Value>, Vec<Tapped>) {
         let program = self.program;

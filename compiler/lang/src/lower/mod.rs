@@ -5,6 +5,7 @@ mod objective;
 mod repeat;
 mod route;
 mod scan;
+pub mod states;
 pub mod types;
 
 pub use objective::experiment;

@@ -60,6 +60,7 @@ impl Inline<'_, '_> {
     pub(super) fn scan(&mut self, id: InstanceId, axis: AxisId, reverse: bool, operands: &[Value]) -> (Vec<Value>, Vec<Tapped>) {
         let instance = self.program.instance(id);
         let starts = self.starts(id, operands);
+        self.within(id);
         let mut carries: Vec<Value> = starts
             .into_iter()
             .zip(&instance.states)

@@ -1,18 +1,22 @@
 //! `ogive run`: a block, cell or model on given tensors, with gradients where cotangents are given.
 
+mod given;
+mod list;
+mod states;
+
 use crate::args::{Float, Run};
 use crate::exit::Exit;
 use crate::{backends, load, output, which};
+use given::{Given, Wanted};
 use ogive::stages;
 use ogive_graph::{DType, Graph};
 use ogive_lang::elaborate;
-use ogive_lang::hir::Program;
 use ogive_lang::hir::experiment::Gradient;
-use ogive_lang::lower::{self, Binding, Listed, Lowered};
-use ogive_runtime::files::{self, Reader};
-use ogive_runtime::{Bindings, Draw, Store, Tensor};
+use ogive_lang::lower::{self, Binding, Lowered};
+use ogive_lang::syntax::BlockKind;
+use ogive_runtime::files;
+use ogive_runtime::{Bindings, Dim, Draw, Store, Tensor};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Run) -> Result<(), Exit> {
     let spec = load::load_clean(&args.spec, &args.overrides)?;
@@ -20,7 +24,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
     let name = which::block(&spec, &args.which)?;
     if args.list {
         let program = load::clean(elaborate::open_block(&spec, &name, &settings), &spec.sources)?;
-        list(&program);
+        list::print(&program, &states::list(&spec, &program, &settings, args.along.as_deref())?);
         return Ok(());
     }
     let Some(out) = &args.out else {
@@ -29,6 +33,9 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
     };
     let mut params = Given::open("parameter", args.params.as_deref())?;
     let mut inputs = Given::open("input", args.inputs.as_deref())?;
+    if let Some(path) = &args.states {
+        inputs.after(path, spec.block(spec.root, &name).is_some_and(|(_, b)| b.kind == BlockKind::Cell))?;
+    }
     let mut cotangents = Given::open("cotangent", args.cotangents.as_deref())?;
     let shapes = params.shapes().into_iter().chain(inputs.shapes()).collect();
     let program = load::clean(elaborate::block_for_tensors(&spec, &name, &settings, &shapes), &spec.sources)?;
@@ -37,11 +44,18 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
         Float::F64 => DType::F64,
     };
     let batch = None;
-    let lowered = lower::program(&program, &lower::Options { dtype, batch, taps: true });
+    let mut lowered = lower::program(&program, &lower::Options { dtype, batch, taps: true });
+    let mut wanted: Wanted = lowered.inputs.iter().map(expected).collect();
+    let (more, started) = states::carry(args.along.as_deref(), &program, &mut lowered, &inputs)?;
+    wanted.extend(more);
     let store =
         Store { tensors: params.take(lowered.params.iter().map(|p| (p.name.clone(), dims_of(&p.dims), DType::F32)).collect(), dtype)? };
-    let mut bindings = inputs.take(lowered.inputs.iter().map(expected).collect(), dtype)?;
+    let mut bindings = inputs.take(wanted, dtype)?;
     let inputs_only = bindings.clone();
+    for binding in &started {
+        // not read: the state starts
+        bindings.insert(binding.name.clone(), Tensor::zeros(binding.dtype, dims(&binding.dims)));
+    }
     let graph = if args.cotangents.is_some() {
         let seeds = cotangents.take(seeds_expected(&lowered, &cotangents), dtype)?;
         let graph = with_gradients(&lowered, &seeds, args)?;
@@ -55,6 +69,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
         None => BTreeMap::new(),
     };
     let mut results = evaluate(args, &graph, store, &bindings)?;
+    results.retain(|name, _| !started.iter().any(|s| name.strip_prefix("grad.") == Some(&s.name)));
     fill(&mut results, &given, dtype);
     files::write(out, results.iter().map(|(n, t)| (n.as_str(), t)), &BTreeMap::new()).map_err(|e| {
         output::error(e.to_string());
@@ -67,14 +82,16 @@ pub(crate) fn run(args: &Run) -> Result<(), Exit> {
     Ok(())
 }
 
-type Wanted = Vec<(String, Vec<(String, u64)>, DType)>;
-
 fn dims_of(dims: &[lower::Dim]) -> Vec<(String, u64)> {
     dims.iter().map(|d| (d.name.clone(), d.size)).collect()
 }
 
 fn expected(binding: &Binding) -> (String, Vec<(String, u64)>, DType) {
-    (binding.name.clone(), dims_of(&binding.dims), if binding.dtype == DType::I32 { DType::I32 } else { DType::F32 })
+    (binding.name.clone(), dims_of(&binding.dims), if binding.dtype.is_float() { DType::F32 } else { binding.dtype })
+}
+
+fn dims(dims: &[lower::Dim]) -> Vec<Dim> {
+    dims.iter().map(|d| Dim { name: d.name.clone(), size: usize::try_from(d.size).unwrap_or(usize::MAX) }).collect()
 }
 
 /// Cotangents may be given for some of the float outputs.
@@ -112,103 +129,4 @@ fn evaluate(args: &Run, graph: &Graph, mut store: Store, bindings: &Bindings) ->
     executable.run(&mut store, bindings, Draw { seed: args.seed, step: 0 }).map_err(backends::failed)?;
     let names = graph.outputs.iter().filter(|o| !o.update).map(|o| o.port.name.clone());
     Ok(names.filter_map(|n| executable.output(&n).map(|t| (n.clone(), t.clone()))).collect())
-}
-
-fn list(program: &Program) {
-    let listing = lower::listing(program);
-    if output::json() {
-        let entry = |l: &Listed| {
-            let dims: Vec<_> = l.dims.iter().map(|(n, s)| serde_json::json!({ "name": n, "size": s })).collect();
-            serde_json::json!({ "name": l.name, "dims": dims, "dtype": l.dtype.name(), "domain": l.domain })
-        };
-        let all = |list: &[Listed]| list.iter().map(entry).collect::<Vec<_>>();
-        let value = serde_json::json!({
-            "inputs": all(&listing.inputs), "params": all(&listing.params), "outputs": all(&listing.outputs),
-        });
-        output::result(value.to_string());
-        return;
-    }
-    let mut rows = vec![vec!["kind".into(), "name".into(), "dims".into(), "type".into()]];
-    for (kind, entries) in [("input", &listing.inputs), ("param", &listing.params), ("output", &listing.outputs)] {
-        for l in entries {
-            let dim = |(n, s): &(String, Option<u64>)| s.map_or_else(|| n.clone(), |s| format!("{n}: {s}"));
-            let dims = format!("[{}]", l.dims.iter().map(dim).collect::<Vec<_>>().join(", "));
-            let ty = match &l.domain {
-                Some(domain) => format!("positions in {domain}"),
-                None if l.dtype.is_float() => "float".to_owned(),
-                None => l.dtype.name().to_owned(),
-            };
-            rows.push(vec![kind.to_owned(), l.name.clone(), dims, ty]);
-        }
-    }
-    output::result(output::table_left(&rows));
-    output::note("An input may have one more dim in front, a batch. A dim without a size takes it from the tensors that are given.");
-}
-
-/// Tensors of a file, against what is expected.
-struct Given {
-    kind: &'static str,
-    path: PathBuf,
-    reader: Option<Reader>,
-}
-
-impl Given {
-    fn open(kind: &'static str, path: Option<&Path>) -> Result<Given, Exit> {
-        let reader = path.map(Reader::open).transpose().map_err(|e| {
-            output::error(e.to_string());
-            Exit::Data
-        })?;
-        Ok(Given { kind, path: path.map(Path::to_path_buf).unwrap_or_default(), reader })
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.reader.as_ref().is_some_and(|r| r.entries.contains_key(name))
-    }
-
-    fn shapes(&self) -> BTreeMap<String, Vec<u64>> {
-        let entries = self.reader.iter().flat_map(|r| &r.entries);
-        entries.map(|(name, entry)| (name.clone(), entry.dims.iter().map(|d| d.size as u64).collect())).collect()
-    }
-
-    /// The wanted tensors, named as wanted; every one that is missing, left over or of other dims is reported.
-    fn take(&mut self, wanted: Wanted, float: DType) -> Result<BTreeMap<String, Tensor>, Exit> {
-        let mut tensors = BTreeMap::new();
-        let mut failed = false;
-        let place = if self.path.as_os_str().is_empty() { "what was given".to_owned() } else { format!("`{}`", self.path.display()) };
-        for (name, dims, dtype) in &wanted {
-            let shown = format!("[{}]", dims.iter().map(|(n, s)| format!("{n}: {s}")).collect::<Vec<_>>().join(", "));
-            let Some(reader) = self.reader.as_mut().filter(|r| r.entries.contains_key(name)) else {
-                let known = self.reader.iter().flat_map(|r| r.entries.keys()).map(String::as_str);
-                let near = ogive_lang::suggest::nearest(name, known).map_or_else(String::new, |n| format!("; it has `{n}`"));
-                output::error(format!("{} `{name}` {shown} is missing in {place}{near}", self.kind));
-                failed = true;
-                continue;
-            };
-            let tensor = match reader.tensor(name, Some(if *dtype == DType::I32 { DType::I32 } else { float })) {
-                Ok(tensor) => tensor,
-                Err(error) => {
-                    output::error(error.to_string());
-                    failed = true;
-                    continue;
-                }
-            };
-            let sizes: Vec<u64> = tensor.dims.iter().map(|d| d.size as u64).collect();
-            if sizes != dims.iter().map(|d| d.1).collect::<Vec<_>>() {
-                output::error(format!("{} `{name}` is {shown} in the spec and has dims {sizes:?} in {place}", self.kind));
-                failed = true;
-                continue;
-            }
-            let dims = dims.iter().map(|(n, s)| ogive_runtime::Dim { name: n.clone(), size: usize::try_from(*s).unwrap_or(usize::MAX) });
-            tensors.insert(name.clone(), Tensor { dims: dims.collect(), data: tensor.data });
-        }
-        let extra: Vec<&String> =
-            self.reader.iter().flat_map(|r| r.entries.keys()).filter(|n| !wanted.iter().any(|(w, ..)| w == *n)).collect();
-        for name in extra {
-            let near = ogive_lang::suggest::nearest(name, wanted.iter().map(|w| w.0.as_str()));
-            let hint = near.map_or_else(|| "`--list` prints what is expected".to_owned(), |n| format!("did you mean `{n}`?"));
-            output::error(format!("{place} has `{name}`, which is no {} of the spec; {hint}", self.kind));
-            failed = true;
-        }
-        if failed { Err(Exit::Data) } else { Ok(tensors) }
-    }
 }

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Train, asked: &Asked, folder: &Path) -> Result<(), Exit
     }
     output::note(format!("a page of it: ogive report {} -o page.md", folder.display()));
     let hold = sweep.points.iter().all(|p| p.claims.iter().all(|c| c.1));
-    if hold { Ok(()) } else { Err(Exit::Spec) }
+    if hold { Ok(()) } else { Err(Exit::Claim) }
 }
 
 /// A point that was broken off begins anew: its folder holds no result.

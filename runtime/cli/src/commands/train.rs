@@ -133,5 +133,5 @@ pub(crate) fn end(finished: &Finished, folder: &Path, text: bool) -> Result<(), 
             format!("done. Measure another part of the data with: ogive eval {} --split test", folder.display())
         });
     }
-    if finished.claims.iter().all(|c| c.holds) { Ok(()) } else { Err(Exit::Spec) }
+    if finished.claims.iter().all(|c| c.holds) { Ok(()) } else { Err(Exit::Claim) }
 }

@@ -1,6 +1,6 @@
 //! Where examples come from.
 
-use super::keys::Kind;
+use super::keys::{Kind, TOKENIZERS};
 use super::reader::{Reader, called};
 use crate::codes;
 use crate::diag::Diagnostic;
@@ -9,7 +9,6 @@ use crate::source::Span;
 use crate::syntax::{Expr, ExprKind};
 
 const SOURCES: &[&str] = &["text", "jsonl", "tokens", "generated"];
-const TOKENIZERS: &[&str] = &["bytes", "chars"];
 const SPLIT: [f64; 3] = [0.98, 0.01, 0.01];
 
 impl<'a> Reader<'_, 'a> {
@@ -45,7 +44,9 @@ impl<'a> Reader<'_, 'a> {
                 None
             }
         };
-        let tokenizer = get("tokenizer").map_or(Some(Tokenizer::Bytes), |e| self.tokenizer(e));
+        let written = get("tokenizer").map_or(Some(Tokenizer::Bytes), |e| self.tokenizer(e));
+        let set = TOKENIZERS.iter().zip(0u8..).find(|(_, i)| self.set.get("data.tokenizer") == Some(&f64::from(*i)));
+        let tokenizer = set.map(|(t, _)| t.1.clone()).or(written);
         if get("context").is_none() && !self.set.contains_key("data.context") {
             let message = format!("`{word}` needs the number of positions of one example");
             let error = Diagnostic::error(codes::experiment::MISSING_SETTING, message, expr.span, "`context:` is missing");
@@ -107,13 +108,14 @@ impl<'a> Reader<'_, 'a> {
     fn tokenizer(&mut self, expr: &'a Expr) -> Option<Tokenizer> {
         match &expr.kind {
             ExprKind::Text(path) => Some(Tokenizer::File(path.clone())),
-            ExprKind::Name(path) if path.len() == 1 && path[0].name == "bytes" => Some(Tokenizer::Bytes),
-            ExprKind::Name(path) if path.len() == 1 && path[0].name == "chars" => Some(Tokenizer::Chars),
+            ExprKind::Name(path) if path.len() == 1 && TOKENIZERS.iter().any(|t| t.0 == path[0].name) => {
+                TOKENIZERS.iter().find(|t| t.0 == path[0].name).map(|t| t.1.clone())
+            }
             _ => {
                 let text = self.eval().source(expr.span);
                 let message = format!("there is no tokenizer `{text}`");
                 let mut error = Diagnostic::error(codes::data::UNKNOWN_TOKENIZER, message, expr.span, "not known");
-                error.help = Some(match crate::suggest::nearest(&text, TOKENIZERS.iter().copied()) {
+                error.help = Some(match crate::suggest::nearest(&text, TOKENIZERS.iter().map(|t| t.0)) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "write `bytes`, `chars`, or a file in quotes: `tokenizer: \"tokenizer.json\"`".to_string(),
                 });

@@ -233,6 +233,12 @@ fn overrides(
         skip.push(i);
         let Some((full, kind)) = keys::find(key) else {
             fine = false;
+            if let Some(example) = keys::written(key) {
+                let message = format!("`--set {key}`: `{key}` is written in the spec alone");
+                let error = Diagnostic::error(codes::set::UNKNOWN_KEY, message, at, "written in this");
+                cx.report(error.help(keys::only_written(key, example)));
+                continue;
+            }
             let known: Vec<&str> = own.iter().flat_map(Keys::names).chain(keys::KEYS.iter().map(|k| k.0)).collect();
             cx.report(unknown(key, at, name, &known));
             continue;

@@ -47,6 +47,13 @@ impl<'a> Reader<'_, 'a> {
             }
         };
         let betas = get("betas").map_or(Some([0.9, 0.999]), |e| self.betas(e));
+        let betas = match (kind, betas) {
+            (OptimizerKind::Sgd, betas) => betas,
+            (_, betas) => {
+                let set = [self.number("optimizer.beta1", None), self.number("optimizer.beta2", None)];
+                betas.map(|[a, b]| [set[0].unwrap_or(a), set[1].unwrap_or(b)])
+            }
+        };
         let decay = get("decay").map_or_else(|| Some(Vec::new()), |e| self.patterns("decay", e));
         let no_decay = get("no_decay").map_or_else(|| Some(Vec::new()), |e| self.patterns("no_decay", e));
         let eps = self.number("optimizer.eps", get("eps")).unwrap_or(1e-8);

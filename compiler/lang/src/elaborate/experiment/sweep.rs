@@ -71,7 +71,10 @@ pub(crate) fn points<'a>(spec: &'a Spec, sweep: &'a Sweep, settings: &Settings, 
             if model.is_some() {
                 let message = format!("`{}` has no dim, constant or setting `{key}` to vary", sweep.of.name);
                 let mut error = Diagnostic::error(codes::sweep::UNKNOWN_KEY, message, at, "not known");
-                error.help = crate::suggest::help(&key, "keys", names);
+                error.help = match keys::written(&key) {
+                    Some(example) => Some(keys::only_written(&key, example)),
+                    None => crate::suggest::help(&key, "keys", names),
+                };
                 cx.report(error);
             }
             continue;
