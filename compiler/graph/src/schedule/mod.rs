@@ -3,6 +3,7 @@
 mod contract;
 mod emit;
 pub mod layout;
+mod loops;
 mod order;
 mod peephole;
 mod region;

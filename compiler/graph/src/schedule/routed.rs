@@ -3,7 +3,8 @@
 //! Axes of a routed product are points, which the sequence numbers; columns and contracted axes of the group's matrix; and what repeats the whole.
 
 use super::contract::{SMALL, core, loops};
-use super::region::{Frame, projections};
+use super::loops::projections;
+use super::region::Frame;
 use super::storage::{Storage, merge_dims};
 use super::{Planner, Unsupported};
 use crate::entity::{AxisId, Value};

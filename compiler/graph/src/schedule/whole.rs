@@ -1,6 +1,7 @@
 //! Operations that are kernels of their own: contraction, attention, scatter, pad and concat.
 
-use super::region::{Frame, projections};
+use super::loops::projections;
+use super::region::Frame;
 use super::storage::{Storage, merge_dims};
 use super::{Planner, Unsupported, contract};
 use crate::entity::{AxisId, Value};
