@@ -17,10 +17,6 @@ const LARGE: u64 = 1 << 12;
 const STEPS: u64 = 4;
 /// Most rows that it is multiplied by in each step.
 const FEW: u64 = 24;
-/// Rows of a multiple of so many elements fall on few lines of the first-level cache.
-const CROWDED: u64 = 128;
-/// Elements between rows that then lie apart.
-const GAP: u64 = 16;
 
 impl<'g> Planner<'g> {
     /// Plans a loop node.
@@ -90,8 +86,7 @@ impl<'g> Planner<'g> {
     }
 
     /// A copy, made before the loop, of an invariant matrix that every step multiplies from the left by a few rows, with its columns side by
-    /// side and its rows apart by no power of two: the products then read it where it lies, and its rows do not compete for the same lines
-    /// of the cache. `None` where it lies so already, or has other readers.
+    /// side: the products then read it where it lies. `None` where it lies so already, or has other readers.
     fn along_columns(&mut self, frame: &mut Frame<'g>, l: &Loop, j: usize, input: Value, from: &Storage) -> Option<Storage> {
         let ty = frame.region.ty(input);
         let elements = |shape: &Shape| self.graph.elements(shape);
@@ -114,20 +109,11 @@ impl<'g> Planner<'g> {
         let (rows, columns): (Vec<AxisId>, Vec<AxisId>) =
             by_stride(&ty.shape, from).into_iter().partition(|&a| summed.as_ref().is_some_and(|s| s.contains(a)));
         let crosswise = rows.last().is_some_and(|&a| from.stride(a) == 1) && !columns.is_empty();
-        let width: u64 = columns.iter().map(|&a| self.graph.size(a)).product();
-        let crowded = width.is_multiple_of(CROWDED) && rows.last().is_some_and(|&a| from.stride(a).unsigned_abs() == width);
-        if !crosswise && !crowded {
+        if !crosswise {
             return None;
         }
-        let order: Vec<AxisId> = rows.iter().chain(&columns).copied().collect();
-        let gap = if width.is_multiple_of(CROWDED) { GAP } else { 0 };
-        let buffer = self.buffer(&format!("{input}"), ty.dtype, elements(&ty.shape) / width * (width + gap));
-        let mut to = Storage::dense(self.graph, buffer, &order);
-        for (axis, stride) in &mut to.strides {
-            if rows.contains(axis) {
-                *stride = *stride / width as i64 * (width + gap) as i64;
-            }
-        }
+        let order: Vec<AxisId> = rows.into_iter().chain(columns).collect();
+        let to = self.fresh(&format!("{input}"), ty, &order);
         self.copy(&mut frame.steps, from, &to, ty, frame.region.node(input));
         Some(to)
     }
