@@ -229,6 +229,10 @@ impl<'a> Trainer<'a> {
     /// `NonFinite` where as many steps in a row as the optimiser skips were left out, with parameters and state as they were before the step;
     /// those of the executor.
     pub fn step(&mut self) -> Result<StepReport, RunError> {
+        if self.problem.budget.steps == 0 {
+            // Such a run measures, and has no graph that learns.
+            return Err(optimizer::StepError::NothingToLearn.into());
+        }
         let began = Instant::now();
         let step = self.state.step + 1;
         let (micro_batches, seed) = (self.problem.micro_batches(), self.problem.budget.seed);
