@@ -2,25 +2,15 @@
 //! steps of a scan: products with what does not move may leave the loop instead.
 
 use crate::autodiff::activity;
-use crate::entity::Value;
+use crate::entity::{AxisId, Value};
 use crate::graph::{Graph, Node, Region};
 use crate::op::{Loop, MapFn, Op};
+use crate::rewrite;
 use crate::shape::Shape;
 
 /// Takes the matrix of two products out of their sum or difference, in the bodies of loops.
 pub fn factor(graph: &Graph) -> Graph {
-    let mut graph = graph.clone();
-    within(&mut graph.region);
-    graph
-}
-
-fn within(region: &mut Region) {
-    for node in &mut region.nodes {
-        if let Op::Loop(l) = &mut node.op {
-            within(&mut l.body);
-            step(l);
-        }
-    }
+    rewrite::loops(graph, &step)
 }
 
 fn step(l: &mut Loop) {
@@ -39,7 +29,7 @@ fn step(l: &mut Loop) {
 struct Found {
     sum: Node,
     place: Value,
-    over: Vec<crate::entity::AxisId>,
+    over: Vec<AxisId>,
     matrix: Value,
 }
 

@@ -7,23 +7,13 @@ use crate::autodiff::activity;
 use crate::entity::Value;
 use crate::graph::{Graph, Node, Region};
 use crate::op::{Loop, MapFn, Op, ReduceFn};
+use crate::rewrite;
 use crate::shape::Shape;
 use std::collections::BTreeMap;
 
 /// Turns sums of products in the bodies of loops into contractions.
 pub fn products(graph: &Graph) -> Graph {
-    let mut graph = graph.clone();
-    within(&mut graph.region);
-    graph
-}
-
-fn within(region: &mut Region) {
-    for node in &mut region.nodes {
-        if let Op::Loop(l) = &mut node.op {
-            within(&mut l.body);
-            contract(l);
-        }
-    }
+    rewrite::loops(graph, &contract)
 }
 
 fn contract(l: &mut Loop) {

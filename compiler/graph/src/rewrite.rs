@@ -3,7 +3,7 @@
 use crate::build::Builder;
 use crate::entity::Value;
 use crate::graph::{Axis, Graph, Node, Region};
-use crate::op::Op;
+use crate::op::{Loop, Op};
 
 /// What stands for an old node in the new region.
 #[derive(Clone, Debug)]
@@ -88,4 +88,19 @@ pub(crate) fn uses(region: &Region, read: &[Value]) -> Vec<u32> {
         uses[v.index()] += 1;
     }
     uses
+}
+
+/// A graph whose loops were changed one by one, the innermost first.
+pub(crate) fn loops(graph: &Graph, change: &dyn Fn(&mut Loop)) -> Graph {
+    fn within(region: &mut Region, change: &dyn Fn(&mut Loop)) {
+        for node in &mut region.nodes {
+            if let Op::Loop(l) = &mut node.op {
+                within(&mut l.body, change);
+                change(l);
+            }
+        }
+    }
+    let mut graph = graph.clone();
+    within(&mut graph.region, change);
+    graph
 }
