@@ -276,3 +276,12 @@ fn a_missing_import_names_the_nearest_spec_of_the_folder() {
     assert_eq!(help("parts/layers.arch"), "help: did you mean `\"layers.arch\"`?");
     assert_eq!(help("attention.arch"), "help: the specs here: `layers.arch`");
 }
+
+#[test]
+fn what_only_measures_has_no_step_to_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = ogive(folder.path(), &["bench", &spec("papers/memory/capacity.arch"), "--of", "capacity", "--runs", "1"]);
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("the loss depends on no parameter"), "{said}");
+    assert!(!said.contains("a fault in ogive"), "{said}");
+}
