@@ -36,7 +36,7 @@ impl Rewrite for Batch {
 
 /// What a value of a body depends on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Depends {
+pub(crate) enum Depends {
     /// On invariants only.
     Fixed,
     /// On stacked inputs, not on a carry.
@@ -45,7 +45,8 @@ enum Depends {
     Carry,
 }
 
-fn depends(l: &Loop) -> Vec<Depends> {
+/// What the values of a loop's body depend on.
+pub(crate) fn depends(l: &Loop) -> Vec<Depends> {
     let mut out: Vec<Depends> = Vec::with_capacity(l.body.nodes.len());
     for node in &l.body.nodes {
         out.push(match node.op {
@@ -91,19 +92,26 @@ fn size_of(axes: &[Axis], node: &Node) -> u64 {
     elements(axes, &node.ty.shape)
 }
 
+/// Which values of a body can be had for all positions at once in the region around it.
+pub(crate) fn movable(l: &Loop, depends: &[Depends]) -> Vec<bool> {
+    let mut can: Vec<bool> = Vec::with_capacity(depends.len());
+    for (i, node) in l.body.nodes.iter().enumerate() {
+        can.push(match depends[i] {
+            Depends::Fixed => true,
+            Depends::Step => spreads(l, node, |v| depends[v.index()] == Depends::Step) && node.inputs.iter().all(|v| can[v.index()]),
+            Depends::Carry => false,
+        });
+    }
+    can
+}
+
 /// The loop without what can be done before it, which then stands outside.
 fn before(b: &mut Builder<'_>, l: &Loop, inputs: &mut Vec<Value>) -> Loop {
     let depends = depends(l);
-    let mut can: Vec<bool> = Vec::with_capacity(depends.len());
+    let can = movable(l, &depends);
     let mut moves = vec![false; depends.len()];
     for (i, node) in l.body.nodes.iter().enumerate() {
         let varies = |v: Value| depends[v.index()] == Depends::Step;
-        let fits = match depends[i] {
-            Depends::Fixed => true,
-            Depends::Step => spreads(l, node, varies) && node.inputs.iter().all(|v| can[v.index()]),
-            Depends::Carry => false,
-        };
-        can.push(fits);
         let size = |v: &Value| elements(b.axes, &l.body.ty(*v).shape);
         let largest = node.inputs.iter().filter(|&&v| varies(v)).map(size).max().unwrap_or(0);
         let smaller = size_of(b.axes, node) <= largest;
@@ -115,7 +123,7 @@ fn before(b: &mut Builder<'_>, l: &Loop, inputs: &mut Vec<Value>) -> Loop {
             Op::Softmax(_) | Op::LogSumExp(_) | Op::Reduce(..) => true,
             _ => follows && smaller,
         };
-        moves[i] = fits && depends[i] == Depends::Step && worth;
+        moves[i] = can[i] && depends[i] == Depends::Step && worth;
     }
     // Those that something left behind reads.
     let readers = l.body.nodes.iter().enumerate().filter(|(i, _)| !moves[*i]).flat_map(|(_, n)| n.inputs.iter().copied());
@@ -123,7 +131,7 @@ fn before(b: &mut Builder<'_>, l: &Loop, inputs: &mut Vec<Value>) -> Loop {
     if leaving.is_empty() {
         return l.clone();
     }
-    let mut outside = Outside { l, depends: &depends, inputs: inputs.clone(), made: BTreeMap::new() };
+    let mut outside = Outside::new(l, &depends, inputs.clone());
     let first = l.carries + l.stacked;
     let fresh: Vec<Value> = leaving.iter().map(|&v| outside.copy(b, v)).collect();
     let mut body = l.body.clone();
@@ -149,15 +157,21 @@ fn is_dear(f: MapFn) -> bool {
 }
 
 /// Values of a body made for all positions at once in the region around it.
-struct Outside<'a> {
+pub(crate) struct Outside<'a> {
     l: &'a Loop,
     depends: &'a [Depends],
     inputs: Vec<Value>,
     made: BTreeMap<Value, Value>,
 }
 
-impl Outside<'_> {
-    fn copy(&mut self, b: &mut Builder<'_>, v: Value) -> Value {
+impl<'a> Outside<'a> {
+    /// Of a loop that has these operands.
+    pub(crate) fn new(l: &'a Loop, depends: &'a [Depends], inputs: Vec<Value>) -> Self {
+        Outside { l, depends, inputs, made: BTreeMap::new() }
+    }
+
+    /// A value, which has the loop's axis where it depends on the step.
+    pub(crate) fn copy(&mut self, b: &mut Builder<'_>, v: Value) -> Value {
         if let Some(&made) = self.made.get(&v) {
             return made;
         }
@@ -193,7 +207,7 @@ fn after(b: &mut Builder<'_>, l: &Loop, inputs: &[Value]) -> Vec<Value> {
     body.results = stay.chain(needed.iter().copied()).collect();
     let stayed = body.results.len() - needed.len();
     let made = b.repeat(Loop { body, ..l.clone() }, inputs);
-    let mut outside = Outside { l, depends: &depends, inputs: inputs.to_vec(), made: BTreeMap::new() };
+    let mut outside = Outside::new(l, &depends, inputs.to_vec());
     outside.made.extend(needed.iter().copied().zip(made[stayed..].iter().copied()));
     let mut rest = made[..stayed].iter().copied();
     let mut out = Vec::with_capacity(results.len());

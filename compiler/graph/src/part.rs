@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const SHARED: u64 = 1 << 13;
 /// Elements of a state that a step has at least.
 const LEFT: u64 = 32;
+/// Elements of the states from which on both the kernels of a step are long and the states of one worker leave its cache.
+const LONG: u64 = 1 << 14;
 /// Largest other value that each position computes for itself though all have the same.
 const REPEATED: u64 = 1 << 10;
 
@@ -126,6 +128,9 @@ fn elements(axes: &[Axis], shape: &Shape) -> u64 {
 /// Axes to part along, the longest first.
 fn free(axes: &[Axis], l: &Loop) -> Vec<AxisId> {
     let body = &l.body;
+    if is_passing(axes, l) {
+        return Vec::new();
+    }
     let mut shapes = body.results.iter().map(|&r| body.ty(r).shape.clone());
     let Some(first) = shapes.next() else { return Vec::new() };
     let common = shapes.fold(first, |all, s| all.intersection(&s));
@@ -150,6 +155,16 @@ fn free(axes: &[Axis], l: &Loop) -> Vec<AxisId> {
         left >= LEFT
     };
     free.into_iter().take_while(enough).collect()
+}
+
+/// Whether steps are long rows of functions that read and leave at least as much as there is of states: nothing is gained by keeping those near.
+fn is_passing(axes: &[Axis], l: &Loop) -> bool {
+    let rows = l.body.nodes.iter().all(|n| matches!(n.op, Op::Argument(_) | Op::Const(_) | Op::Map(_)));
+    let size = |v: &Value| elements(axes, &l.body.ty(*v).shape);
+    let (states, collected) = l.body.results.split_at(l.carries);
+    let states: u64 = states.iter().map(size).sum();
+    let passing = arguments(l).iter().map(|s| elements(axes, s)).chain(collected.iter().map(size)).sum::<u64>();
+    rows && states >= LONG && passing >= states
 }
 
 /// Shapes of the stacked inputs of a loop, less those of numbers.

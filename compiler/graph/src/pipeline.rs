@@ -10,11 +10,13 @@ use crate::batch::batch;
 use crate::cse::cse;
 use crate::dce::dce;
 use crate::decompose::decompose;
+use crate::distribute::distribute;
 use crate::factor::factor;
 use crate::graph::{Graph, Region};
 use crate::hoist::hoist;
+use crate::lookup::lookup;
 use crate::op::Op;
-use crate::parallel::{Way, parallel};
+use crate::parallel::{Way, ends, parallel};
 use crate::part::part;
 use crate::products::products;
 use crate::recognise::recognise;
@@ -75,6 +77,14 @@ pub const BACKEND: &[Pass] = &[
     pass("cse", cse),
     pass("hoist", hoist),
     pass("batch", batch),
+    pass("simplify", simplify),
+    pass("cse", cse),
+    pass("dce", dce),
+    pass("ends", ends),
+    pass("simplify", simplify),
+    pass("cse", cse),
+    pass("distribute", distribute),
+    pass("lookup", lookup),
     pass("simplify", simplify),
     pass("cse", cse),
     pass("dce", dce),

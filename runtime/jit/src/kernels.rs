@@ -322,7 +322,8 @@ pub(crate) fn points<const N: usize>(dims: &[(u64, [i64; N])], offsets: [i64; N]
     }
 }
 
-/// Every chunk owns a range of the target's positions and goes through all points in order, so sums have one order.
+/// Every chunk owns some of the target's positions, which lie apart: what is read often, such as the letters of a text, would else be one
+/// chunk's. It goes through all points in order, so sums have one order.
 fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accumulate: Accumulate) {
     let pointers = Shared([args[0], args[1], args[2]]);
     let unit = s.dtype.bytes() as i64;
@@ -332,10 +333,12 @@ fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accu
         Some(((n, [1, 1]), rest)) => (rest, *n as usize),
         _ => (s.rest.as_slice(), 1),
     };
+    // Short rows that share a line of the cache belong to one chunk.
+    let side_by_side = (16 / run as u64).max(1);
     let clear_runs = s.clear.iter().any(|&(n, st)| st == 1 && n as usize == run);
     pool.run(s.chunks as usize, &|chunk, _| {
         let chunk = chunk as u64;
-        let (first, end) = (chunk * size / s.chunks, (chunk + 1) * size / s.chunks);
+        let owns = |position: u64| position / side_by_side % s.chunks == chunk;
         let [positions, updates, out] = pointers.get();
         let at = |p: *mut u8, o: i64| p.wrapping_offset((o * unit) as isize);
         let mut skipped = !clear_runs;
@@ -349,7 +352,7 @@ fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accu
             *dim = new;
         }
         let cleared = if clear_runs { run } else { 1 } * unit as usize;
-        for target in first..end {
+        for target in (0..size).filter(|&t| owns(t)) {
             // Safety: strides stay within the result; this chunk owns `target`.
             points(&dims[..s.clear.len()], [target as i64 * stride], &mut |[o]| unsafe { at(out, o).write_bytes(0, cleared) });
         }
@@ -358,7 +361,7 @@ fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accu
             let position = unsafe { positions.cast::<i32>().wrapping_offset(p as isize).read() };
             if position < 0 || position as u64 >= size {
                 context.out_of_range(s.site, position);
-            } else if (first..end).contains(&(position as u64)) {
+            } else if owns(position as u64) {
                 // Safety: strides stay within updates and result; this chunk owns the position.
                 points(rest, [u, o + i64::from(position) * stride], &mut |[u, o]| unsafe { accumulate(run, at(out, o), at(updates, u)) });
             }

@@ -124,7 +124,7 @@ pub(super) fn fit(b: &mut Builder<'_>, x: Value, from: &Shape, to: &Shape) -> Va
 }
 
 /// `x` times the number of positions of the axes.
-pub(super) fn scale_by_size(b: &mut Builder<'_>, x: Value, absent: &Shape) -> Value {
+pub(crate) fn scale_by_size(b: &mut Builder<'_>, x: Value, absent: &Shape) -> Value {
     let times = absent.iter().fold(1.0, |n, a| n * b.axes[a.index()].size as f64);
     scale(b, x, times)
 }

@@ -44,7 +44,7 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    fn new(b: &mut Builder<'_>, l: &Loop, size: u64) -> Self {
+    pub(super) fn new(b: &mut Builder<'_>, l: &Loop, size: u64) -> Self {
         let (name, length) = (b.axes[l.axis.index()].name.clone(), b.axes[l.axis.index()].size);
         let chunks = length.div_ceil(size);
         let padded = if chunks * size == length { l.axis } else { b.axis(name.clone(), chunks * size) };
@@ -203,19 +203,7 @@ impl Emit<'_, '_> {
 
     /// `scale` times the product.
     pub(super) fn times(&mut self, scale: f64, factors: &[Value], dtype: DType) -> Value {
-        let mut sorted = factors.to_vec();
-        // Small factors meet first.
-        sorted.sort_by_key(|&v| self.b.shape(v).rank());
-        let product = sorted.split_first().map(|(&first, rest)| rest.iter().fold(first, |p, &f| self.b.map(MapFn::Mul, &[p, f])));
-        match product {
-            None => self.b.float(scale, dtype),
-            Some(product) if scale == 1.0 => product,
-            Some(product) if scale == -1.0 => self.b.map(MapFn::Neg, &[product]),
-            Some(product) => {
-                let scale = self.b.float(scale, dtype);
-                self.b.map(MapFn::Mul, &[product, scale])
-            }
-        }
+        product(self.b, scale, factors, dtype)
     }
 
     pub(super) fn sum(&mut self, parts: &[Value], dtype: DType) -> Value {
@@ -243,5 +231,22 @@ impl Emit<'_, '_> {
         let product = self.times(1.0, &made, dtype);
         let shape = self.b.shape(product).union(over);
         spread(self.b, product, &shape)
+    }
+}
+
+/// `scale` times the product.
+pub(super) fn product(b: &mut Builder<'_>, scale: f64, factors: &[Value], dtype: DType) -> Value {
+    let mut sorted = factors.to_vec();
+    // Small factors meet first.
+    sorted.sort_by_key(|&v| b.shape(v).rank());
+    let product = sorted.split_first().map(|(&first, rest)| rest.iter().fold(first, |p, &f| b.map(MapFn::Mul, &[p, f])));
+    match product {
+        None => b.float(scale, dtype),
+        Some(product) if scale == 1.0 => product,
+        Some(product) if scale == -1.0 => b.map(MapFn::Neg, &[product]),
+        Some(product) => {
+            let scale = b.float(scale, dtype);
+            b.map(MapFn::Mul, &[product, scale])
+        }
     }
 }

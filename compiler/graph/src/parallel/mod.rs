@@ -12,9 +12,12 @@
 
 mod choose;
 mod emit;
+mod ends;
 mod plan;
 mod sums;
 mod whole;
+
+pub use ends::ends;
 
 use crate::build::Builder;
 use crate::entity::Value;

@@ -1,5 +1,6 @@
 //! Row groups as row programs, and copies.
 
+use super::pieces::pieces;
 use super::region::Frame;
 use super::rows::{Draft, Folded, Strides};
 use super::storage::{Storage, merge_dims};
@@ -127,7 +128,11 @@ impl<'g> Planner<'g> {
     pub(super) fn finish_rows(&mut self, steps: &mut Vec<Step>, draft: Draft, title: &str, node: &Node) {
         let folds = draft.folds.clone();
         let mut slots = draft.slots.clone();
-        let finished = draft.finish(self.graph, self.local);
+        let mut finished = draft.finish(self.graph, self.local);
+        let pieces = if self.local { 1 } else { pieces(&finished.rows, &folds) };
+        if pieces > 1 {
+            finished.rows.chunks = 1;
+        }
         let mut after = Vec::new();
         for fold in &folds {
             let axes: &[AxisId] = if fold.row { &finished.inner } else { &[] };
@@ -140,8 +145,11 @@ impl<'g> Planner<'g> {
             slots[fold.arg as usize] = from.clone();
             after.push(self.fold(fold, axes, finished.rows.chunks, len, from, node));
         }
-        let launch = self.launch(title, Work::Rows(finished.rows), slots, &node.origin);
-        steps.push(launch);
+        let launch = |planner: &mut Self, rows, slots| planner.launch(title, Work::Rows(rows), slots, &node.origin);
+        steps.push(match pieces {
+            1 => launch(self, finished.rows, slots),
+            _ => self.in_pieces(&finished.rows, &slots, pieces, launch),
+        });
         steps.extend(after);
     }
 

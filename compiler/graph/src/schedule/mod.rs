@@ -6,6 +6,7 @@ pub mod layout;
 mod loops;
 mod order;
 mod peephole;
+mod pieces;
 mod region;
 mod routed;
 mod rows;

@@ -169,14 +169,12 @@ impl Draft {
         if self.inner.is_none() && rows.inner_len() > 2 * BLOCK {
             rows.block = Some(BLOCK);
         }
-        let elements = rows.rows() * rows.row_len();
         // A chunk's accumulators are worth their folding where they take in many rows.
         let kept = self.folds.iter().any(|f| f.row);
         let most = if self.folds.is_empty() { CHUNKS } else { FOLDED };
         let most = if kept { most.min(rows.rows() / 16).max(1) } else { most };
-        let effort = rows.instrs.iter().map(|i| effort(&i.op)).sum::<u64>().saturating_mul(elements);
         // Of few chunks a power of two, which any number of threads shares well.
-        let wanted = (elements / CHUNK).max(effort / EFFORT).clamp(1, most);
+        let wanted = worth(&rows).clamp(1, most);
         let wanted = if wanted < CHUNKS / 4 { wanted.next_power_of_two().min(most) } else { wanted };
         rows.chunks = if alone { 1 } else { wanted.min(rows.rows()) };
         rows.chunks = rows.rows().div_ceil(rows.rows_per_chunk());
@@ -197,6 +195,13 @@ impl Draft {
             self.instrs[i].row = row;
         }
     }
+}
+
+/// How many tasks a program is worth.
+pub(super) fn worth(rows: &Rows) -> u64 {
+    let elements = rows.rows() * rows.row_len();
+    let effort = rows.instrs.iter().map(|i| effort(&i.op)).sum::<u64>().saturating_mul(elements);
+    (elements / CHUNK).max(effort / EFFORT)
 }
 
 /// Effort of an instruction for one element, in additions.

@@ -144,6 +144,13 @@ impl Step {
         self.in_states(axes, &states)
     }
 
+    /// Forms of the body's values in all carries together; nothing where one is never read.
+    pub(crate) fn forms_of_all(&mut self, axes: &mut Vec<Axis>) -> Option<Vec<Form>> {
+        let state = |(carry, v): (usize, &Option<Value>)| Some((State { carry, when: When::Before }, (*v)?));
+        let states: Vec<(State, Value)> = self.before.iter().enumerate().map(state).collect::<Option<_>>()?;
+        Some(self.in_states(axes, &states))
+    }
+
     fn in_states(&mut self, axes: &mut Vec<Axis>, states: &[(State, Value)]) -> Vec<Form> {
         let mut b = Builder::over(axes, std::mem::take(&mut self.region));
         let forms = form::forms(&mut b, states);

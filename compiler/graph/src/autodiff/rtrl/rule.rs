@@ -36,6 +36,14 @@ pub(super) struct Source {
     pub(super) states: Vec<usize>,
 }
 
+impl Source {
+    /// Its type with the axes of sensitivities for those that are not aligned.
+    fn apart(&self) -> Ty {
+        let twin = |own: AxisId| self.free.iter().find(|f| f.0 == own).map_or(own, |f| f.1);
+        Ty::new(self.ty.dtype, Shape::of(self.ty.shape.iter().map(twin)))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Start(usize),
@@ -368,7 +376,9 @@ impl Sweep<'_> {
                 _ => parts.extend(direct),
             }
             if let Some(part) = emit::total(&mut b, &parts) {
-                let inside = fresh(&mut b.region, source.ty.clone());
+                // With the axes of sensitivities, so that a step reads those without renaming them.
+                let inside = fresh(&mut b.region, source.apart());
+                let part = emit::rename_within(&mut b, part, &source.free);
                 let next = emit::add(&mut b, inside, part);
                 sums.insert(s, Carried { inside, start: inside, next });
             }
@@ -381,7 +391,7 @@ impl Sweep<'_> {
             stacked.push((inside, outside));
         }
         for (&s, sum) in &mut sums {
-            sum.start = emit::zeros(&mut self.b, &plan.sources[s].ty);
+            sum.start = emit::zeros(&mut self.b, &plan.sources[s].apart());
         }
 
         // The loop.
@@ -420,7 +430,9 @@ impl Sweep<'_> {
         let totals: BTreeMap<usize, Value> =
             sums.keys().copied().zip(results[cells + sensitivities.len()..carried].iter().copied()).collect();
         for (s, source) in plan.sources.iter().enumerate() {
-            let mut parts: Vec<Value> = totals.get(&s).copied().into_iter().collect();
+            let back: Vec<(AxisId, AxisId)> = source.free.iter().map(|f| (f.1, f.0)).collect();
+            let total = totals.get(&s).map(|&total| emit::rename_within(&mut self.b, total, &back));
+            let mut parts: Vec<Value> = total.into_iter().collect();
             for &k in &source.states {
                 let Some(cotangent) = dys[k] else { continue };
                 let shape = cell.region.ty(cell.results[k]).shape.clone();
