@@ -15,12 +15,25 @@ const OFTEN: u64 = 2;
 /// Elements that meet one element of what is added up, from which on adding up is less work.
 const WIDE: u64 = 32;
 
-/// Rewrites such products in every region.
+/// Rewrites such products in every region, where that is less work.
 pub fn lookup(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Lookup { frames: Vec::new() })
+    rewrite::graph(graph, &mut Lookup { bounds: Bounds { often: OFTEN, wide: WIDE }, frames: Vec::new() })
+}
+
+/// [`lookup`], be it less work or not.
+pub fn lookup_always(graph: &Graph) -> Graph {
+    rewrite::graph(graph, &mut Lookup { bounds: Bounds { often: 0, wide: 0 }, frames: Vec::new() })
+}
+
+/// From which on it is less work.
+#[derive(Clone, Copy)]
+struct Bounds {
+    often: u64,
+    wide: u64,
 }
 
 struct Lookup {
+    bounds: Bounds,
     frames: Vec<Frame>,
 }
 
@@ -49,14 +62,15 @@ impl Rewrite for Lookup {
     }
 
     fn node(&mut self, b: &mut Builder<'_>, node: Node, old: Value) -> New {
+        let bounds = self.bounds;
         let Some(frame) = self.frames.last_mut() else { return New::One(b.region.push(node)) };
         let found = match &node.op {
             Op::Contract(over) => {
                 let over = Shape::of(over.iter().copied());
                 let [x, y] = [node.inputs[0], node.inputs[1]];
-                product(b, x, y, &over).or_else(|| product(b, y, x, &over))
+                product(b, x, y, &over, bounds).or_else(|| product(b, y, x, &over, bounds))
             }
-            Op::ScatterAdd { axis, keep } => frame.scattered(b, old, &node, *axis, keep),
+            Op::ScatterAdd { axis, keep } => frame.scattered(b, old, &node, *axis, keep, bounds),
             _ => None,
         };
         let new = New::One(found.unwrap_or_else(|| b.region.push(node)));
@@ -69,21 +83,26 @@ fn elements(b: &Builder<'_>, shape: &Shape) -> u64 {
     shape.iter().fold(1, |n: u64, a| n.saturating_mul(b.axes[a.index()].size))
 }
 
-fn is_often(b: &Builder<'_>, axis: AxisId, positions: &Shape) -> bool {
-    b.axes[axis.index()].size.saturating_mul(OFTEN) <= elements(b, positions)
+fn is_often(b: &Builder<'_>, axis: AxisId, positions: &Shape, bounds: Bounds) -> bool {
+    b.axes[axis.index()].size.saturating_mul(bounds.often) <= elements(b, positions)
 }
 
 /// What is looked up, also under a renaming of the table's axes.
-fn looked_up(b: &mut Builder<'_>, value: Value) -> Option<Found> {
+fn looked_up(b: &mut Builder<'_>, value: Value, bounds: Bounds) -> Option<Found> {
     let node = b.region.node(value).clone();
     match &node.op {
         Op::Gather(axis) => {
             let (table, positions) = (node.inputs[0], node.inputs[1]);
             let apart = b.shape(table).intersection(b.shape(positions)).is_scalar();
-            (apart && is_often(b, *axis, b.shape(positions))).then_some(Found { table, positions, axis: *axis, origin: node.origin })
+            (apart && is_often(b, *axis, b.shape(positions), bounds)).then_some(Found {
+                table,
+                positions,
+                axis: *axis,
+                origin: node.origin,
+            })
         }
         Op::Rename(pairs) => {
-            let found = looked_up(b, node.inputs[0])?;
+            let found = looked_up(b, node.inputs[0], bounds)?;
             let fits = pairs.iter().all(|p| b.shape(found.table).contains(p.0) && p.0 != found.axis && p.1 != found.axis);
             if !fits {
                 return None;
@@ -96,11 +115,11 @@ fn looked_up(b: &mut Builder<'_>, value: Value) -> Option<Found> {
 }
 
 /// The product of what is looked up with another value.
-fn product(b: &mut Builder<'_>, value: Value, other: Value, over: &Shape) -> Option<Value> {
+fn product(b: &mut Builder<'_>, value: Value, other: Value, over: &Shape, bounds: Bounds) -> Option<Value> {
     if !matches!(b.region.node(value).op, Op::Gather(_) | Op::Rename(_)) {
         return None;
     }
-    let Found { table, positions, axis, origin } = looked_up(b, value)?;
+    let Found { table, positions, axis, origin } = looked_up(b, value, bounds)?;
     let (points, rows, theirs) = (b.shape(positions).clone(), b.shape(table).without(axis), b.shape(other).clone());
     if theirs.contains(axis) {
         return None;
@@ -112,7 +131,7 @@ fn product(b: &mut Builder<'_>, value: Value, other: Value, over: &Shape) -> Opt
         b.origin = before;
         return Some(found);
     }
-    let wide = elements(b, &rows.minus(over)) >= WIDE;
+    let wide = elements(b, &rows.minus(over)) >= bounds.wide;
     if wide && over.contains_all(&points) && theirs.contains_all(&points) {
         let keep = theirs.minus(&points);
         let sums = scatter(b, axis, &keep, positions, other, origin);
@@ -131,11 +150,11 @@ fn scatter(b: &mut Builder<'_>, axis: AxisId, keep: &Shape, positions: Value, up
 
 impl Frame {
     /// A sum of products that is added into a table: what they are products of is added up first.
-    fn scattered(&self, b: &mut Builder<'_>, old: Value, node: &Node, axis: AxisId, keep: &[AxisId]) -> Option<Value> {
+    fn scattered(&self, b: &mut Builder<'_>, old: Value, node: &Node, axis: AxisId, keep: &[AxisId], bounds: Bounds) -> Option<Value> {
         let (positions, updates) = (node.inputs[0], node.inputs[1]);
         let points = b.shape(positions).clone();
         let all = b.shape(updates).minus(&points) == Shape::of(keep.iter().copied());
-        if !all || !b.shape(updates).contains_all(&points) || !is_often(b, axis, &points) {
+        if !all || !b.shape(updates).contains_all(&points) || !is_often(b, axis, &points, bounds) {
             return None;
         }
         let (mut rest, mut found) = (Vec::new(), Vec::new());
@@ -147,7 +166,7 @@ impl Frame {
             let like = |v: &Value| *self.old.ty(*v) == ty;
             match &part.op {
                 Op::Map(MapFn::Add) if alone && part.inputs.iter().all(like) => stack.extend(part.inputs.iter().rev()),
-                Op::Contract(over) if alone => match self.factors(b, part, over, &points, axis) {
+                Op::Contract(over) if alone => match self.factors(b, part, over, (&points, axis), bounds) {
                     Some(factors) => found.push(factors),
                     None => rest.push(v),
                 },
@@ -181,13 +200,20 @@ impl Frame {
     }
 
     /// The factor of a product that has all points, the other, which has none, and what is summed over.
-    fn factors(&self, b: &Builder<'_>, part: &Node, over: &[AxisId], points: &Shape, axis: AxisId) -> Option<(Value, Value, Vec<AxisId>)> {
+    fn factors(
+        &self,
+        b: &Builder<'_>,
+        part: &Node,
+        over: &[AxisId],
+        (points, axis): (&Shape, AxisId),
+        bounds: Bounds,
+    ) -> Option<(Value, Value, Vec<AxisId>)> {
         let [x, y] = [0, 1].map(|i| one(&self.new, part.inputs[i]));
         let has = |v: Value| b.shape(v).contains_all(points);
         let lacks = |v: Value| b.shape(v).intersection(points).is_scalar() && !b.shape(v).contains(axis);
         let (moving, other) = if has(x) && lacks(y) { (x, y) } else { (y, x) };
         let fits = has(moving) && lacks(other) && !b.shape(moving).contains(axis) && !over.iter().any(|a| points.contains(*a));
-        let wide = elements(b, &b.shape(other).minus(&Shape::of(over.iter().copied())).minus(b.shape(moving))) >= WIDE;
+        let wide = elements(b, &b.shape(other).minus(&Shape::of(over.iter().copied())).minus(b.shape(moving))) >= bounds.wide;
         (fits && wide).then(|| (moving, other, over.to_vec()))
     }
 }

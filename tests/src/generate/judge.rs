@@ -133,8 +133,10 @@ impl Case {
             Ok(Some(with)) => with,
             other => return failed("gradient after passes", format!("{:?}", other.err())),
         };
-        let lists: [(&str, &Made, &Made, &[Pass]); 4] = [
+        let eager = pipeline::eager();
+        let lists: [(&str, &Made, &Made, &[Pass]); 5] = [
             ("all passes", &prepared, &differentiated, BACKEND),
+            ("all passes, always", &prepared, &differentiated, &eager),
             ("forward passes", &self.double, &self.with, FORWARD),
             (one.name, &self.double, &self.with, &[one]),
             ("passes in another order", &self.double, &self.with, &some),

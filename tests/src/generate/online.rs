@@ -51,12 +51,15 @@ impl Case {
         if !all_finite(&exact) || rounding.worst(&exact) > LOST {
             return Err(Verdict::Skipped("near a tie or ill conditioned".into()));
         }
-        let after = |made: &Made, stage: &str| match pipeline::run(&made.graph, BACKEND, true) {
+        let eager = chance.percent(50);
+        let passes = if eager { pipeline::eager() } else { BACKEND.to_vec() };
+        let after = |made: &Made, stage: &str| match pipeline::run(&made.graph, &passes, true) {
             Ok((graph, _)) => Ok(Made { graph, ..made.clone() }),
             Err(failure) => failed(stage, failure.to_string()),
         };
-        let stage = format!("passes after {word}");
+        let stage = format!("passes{} after {word}", if eager { ", always," } else { "" });
         self.holds(&stage, &rounding, &exact, &interpret(&after(&double, &stage)?)?, DOUBLE, &double)?;
+        let single = if eager { after(&single, &stage)? } else { single };
         self.compiled_alike(&format!("{word} on cpu"), &rounding, &exact, &single, &double, chance)
     }
 

@@ -26,17 +26,24 @@ const FEWEST: u64 = 4;
 /// How many times larger than their weights the states must be.
 const LARGER: u64 = 4;
 
-/// Computes every such scan chunk by chunk.
+/// Computes every such scan chunk by chunk, where that is less work.
 pub fn ends(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Ends)
+    rewrite::graph(graph, &mut Ends { always: false })
 }
 
-struct Ends;
+/// [`ends`], be it less work or not.
+pub fn ends_always(graph: &Graph) -> Graph {
+    rewrite::graph(graph, &mut Ends { always: true })
+}
+
+struct Ends {
+    always: bool,
+}
 
 impl Rewrite for Ends {
     fn node(&mut self, b: &mut Builder<'_>, node: Node, _old: Value) -> New {
         let Op::Loop(l) = &node.op else { return New::One(b.region.push(node)) };
-        match Plan::new(b.axes, l) {
+        match Plan::new(b.axes, l, self.always) {
             Some(plan) => New::Results(plan.emit(b, &node.inputs)),
             None => New::One(b.region.push(node)),
         }
@@ -88,7 +95,7 @@ struct Weight<'a> {
 }
 
 impl Plan {
-    fn new(axes: &mut Vec<Axis>, l: &Loop) -> Option<Plan> {
+    fn new(axes: &mut Vec<Axis>, l: &Loop, always: bool) -> Option<Plan> {
         let length = axes[l.axis.index()].size;
         if l.kind != LoopKind::Scan || l.carries == 0 || length < FEWEST {
             return None;
@@ -107,7 +114,7 @@ impl Plan {
         let l = Loop { body: step.region, ..l.clone() };
         let depends = depends(&l);
         let plan = Plan { depends, l, states };
-        (plan.is_possible() && plan.is_cheaper(axes)).then_some(plan)
+        (plan.is_possible() && (always || plan.is_cheaper(axes))).then_some(plan)
     }
 
     fn values(&self) -> impl Iterator<Item = Value> {

@@ -17,7 +17,7 @@ mod plan;
 mod sums;
 mod whole;
 
-pub use ends::ends;
+pub use ends::{ends, ends_always};
 
 use crate::build::Builder;
 use crate::entity::Value;
