@@ -46,7 +46,7 @@ fn with_store(mut out: Results, store: Store) -> Results {
 }
 
 fn compiled(graph: &Graph, inputs: &Bindings, mut store: Store, threads: usize) -> Result<Results, ExecError> {
-    let mut program = Cpu::new().compile(graph, &Options { threads, verify: true, isa: None })?;
+    let mut program = Cpu::new().compile(graph, &Options { threads, verify: true, ..Options::default() })?;
     program.run(&mut store, inputs, DRAW)?;
     let names = graph.outputs.iter().filter(|o| !o.update).map(|o| o.port.name.clone());
     let out = names.map(|name| (name.clone(), program.output(&name).expect("an output").clone())).collect();

@@ -12,7 +12,7 @@ fn name(case: &Case) -> &str {
 }
 
 fn options(threads: usize, isa: Option<&str>) -> Options {
-    Options { threads, verify: true, isa: isa.map(str::to_owned) }
+    Options { threads, verify: true, isa: isa.map(str::to_owned), ..Options::default() }
 }
 
 fn cpu(made: &Made, threads: usize, isa: Option<&str>) -> Result<Results, String> {

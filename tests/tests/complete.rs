@@ -68,7 +68,7 @@ fn each_runs_on_the_interpreter_and_on_the_cpu() {
         let case = cases.first().unwrap_or_else(|| panic!("no case uses `{name}`"));
         let made = case.make(DType::F32, Size::Small);
         check::interpret(&made).unwrap_or_else(|why| panic!("`{name}` in {}: {why}", case.name));
-        let options = Options { threads: 1, verify: true, isa: None };
+        let options = Options { threads: 1, verify: true, ..Options::default() };
         check::run(&Cpu::new(), &made, &options).unwrap_or_else(|why| panic!("`{name}` in {}: {why}", case.name));
     }
 }

@@ -172,7 +172,7 @@ fn outputs(backend: &dyn Backend, graph: &Graph) -> BTreeMap<String, Vec<f64>> {
         let kept = if matches!(node.op, Op::Param(_)) { &mut store.tensors } else { &mut inputs };
         kept.insert(port.name.clone(), Tensor { dims, data });
     }
-    let options = Options { threads: 2, verify: true, isa: None };
+    let options = Options { threads: 2, verify: true, ..Options::default() };
     let mut executable = backend.compile(graph, &options).unwrap_or_else(|e| panic!("{e}\n{}", text::print_plain(graph)));
     executable.run(&mut store, &inputs, Draw::default()).unwrap_or_else(|e| panic!("{e}"));
     graph.outputs.iter().map(|o| (o.port.name.clone(), executable.output(&o.port.name).expect("an output").to_f64())).collect()

@@ -96,6 +96,11 @@ pub const BACKEND: &[Pass] = &[
     pass("dce", dce),
 ];
 
+/// [`BACKEND`]; where every scan is to run one step after the other, without what would do otherwise.
+pub fn backend(step_by_step: bool) -> Vec<Pass> {
+    BACKEND.iter().filter(|p| !(step_by_step && p.name == "ends")).copied().collect()
+}
+
 /// [`BACKEND`] with passes that do their work even where it does not pay: what tests run, on graphs that are small.
 pub fn eager() -> Vec<Pass> {
     let of = |p: &Pass| match p.name {

@@ -4,6 +4,7 @@ use crate::args::{BackendName, Device};
 use crate::exit::Exit;
 use crate::output;
 use ogive_graph::Graph;
+use ogive_graph::pipeline::Scans;
 use ogive_jit::{Cpu, Trace};
 use ogive_runtime::{Backend, ExecError, Executable, Options};
 use std::sync::Arc;
@@ -30,8 +31,8 @@ pub(crate) fn profiled(device: &Device, profile: bool) -> Result<(Box<dyn Backen
 }
 
 /// Options of execution.
-pub(crate) fn options(device: &Device) -> Options {
-    let mut options = Options { isa: device.isa.clone(), ..Options::default() };
+pub(crate) fn options(device: &Device, scans: Scans) -> Options {
+    let mut options = Options { isa: device.isa.clone(), ..ogive::stages::options(scans) };
     if let Some(threads) = device.threads {
         options.threads = threads.clamp(1, 1024);
     }
@@ -39,8 +40,8 @@ pub(crate) fn options(device: &Device) -> Options {
 }
 
 /// Optimises and compiles a graph.
-pub(crate) fn compile(device: &Device, graph: &Graph) -> Result<Box<dyn Executable>, Exit> {
-    backend(device).compile(graph, &options(device)).map_err(failed)
+pub(crate) fn compile(device: &Device, graph: &Graph, scans: Scans) -> Result<Box<dyn Executable>, Exit> {
+    backend(device).compile(graph, &options(device, scans)).map_err(failed)
 }
 
 /// Prints an executor's error.

@@ -143,7 +143,12 @@ pub fn elaborated(spec: &Spec, subject: &Subject, settings: &Settings) -> Result
 pub fn final_graph(elaborated: &Elaborated, training: bool, scans: Scans) -> Result<Graph, StageError> {
     let lowered = elaborated.lower()?;
     let graph = if training { differentiated(elaborated, &lowered, scans)? } else { prepared(&lowered.graph, scans)? };
-    passes(&graph, pipeline::BACKEND)
+    passes(&graph, &pipeline::backend(scans.way == Way::Step))
+}
+
+/// How the back end plans a graph that scans were asked for in.
+pub fn options(scans: Scans) -> ogive_runtime::Options {
+    ogive_runtime::Options { step_by_step: scans.way == Way::Step, ..Default::default() }
 }
 
 /// The forward pass and the gradient of every parameter, without an optimiser: of the loss of an experiment, else of the sum of all
@@ -158,7 +163,7 @@ pub fn gradient_graph(elaborated: &Elaborated, scans: Scans) -> Result<Graph, St
         Elaborated::Program(_) => &[],
     };
     let graph = with_gradients(&forward, wanted, &mut |_, op| matches!(op, Op::Param(_))).map_err(|e| StageError::Other(e.to_string()))?;
-    passes(&graph, pipeline::BACKEND)
+    passes(&graph, &pipeline::backend(scans.way == Way::Step))
 }
 
 fn passes(graph: &Graph, list: &[pipeline::Pass]) -> Result<Graph, StageError> {
@@ -285,8 +290,10 @@ pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, t
         Stage::Transitions => transitions(&elaborated, scans)?.join("\n"),
         Stage::Differentiate => ogive_graph::text::print_plain(&differentiated(&elaborated, &elaborated.lower()?, scans)?),
         Stage::Fuse => groups(&final_graph(&elaborated, training, scans)?),
-        Stage::Schedule => ogive_graph::plan::print(&ogive_jit::plan(&final_graph(&elaborated, training, scans)?).map_err(|e| other(&e))?),
-        Stage::Codegen => ogive_jit::code(&final_graph(&elaborated, training, scans)?).map_err(|e| other(&e))?,
+        Stage::Schedule => {
+            ogive_graph::plan::print(&ogive_jit::plan(&final_graph(&elaborated, training, scans)?, &options(scans)).map_err(|e| other(&e))?)
+        }
+        Stage::Codegen => ogive_jit::code(&final_graph(&elaborated, training, scans)?, &options(scans)).map_err(|e| other(&e))?,
     })
 }
 

@@ -32,12 +32,14 @@ pub struct Options {
     pub verify: bool,
     /// Vector width to use: `None` picks the best that the CPU has; else "avx512", "avx2" or "portable".
     pub isa: Option<String>,
+    /// Every scan one step after the other, also where only its end is read.
+    pub step_by_step: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Options { threads, verify: cfg!(debug_assertions), isa: None }
+        Options { threads, verify: cfg!(debug_assertions), isa: None, step_by_step: false }
     }
 }
 

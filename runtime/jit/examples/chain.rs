@@ -64,7 +64,7 @@ fn main() {
     let args: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
     let (threads, runs) = (args.first().copied().unwrap_or(2), args.get(1).copied().unwrap_or(20));
     let graph = graph();
-    println!("{}", ogive_jit::plan(&graph).expect("a plan"));
+    println!("{}", ogive_jit::plan(&graph, &Options::default()).expect("a plan"));
     let mut program = Cpu::new().compile(&graph, &Options { threads, ..Options::default() }).expect("a program");
     let mut store = Store::default();
     for name in ["w", "b", "gain", "bias"] {

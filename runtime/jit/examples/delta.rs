@@ -135,7 +135,7 @@ fn main() {
     let forward = pipeline::run(&graph, FORWARD, true).expect("passes").0;
     let step = training(&forward, &params);
     for (what, graph) in [("forward", &forward), ("step", &step)] {
-        let plan = ogive_jit::plan(graph).expect("a plan");
+        let plan = ogive_jit::plan(graph, &Options::default()).expect("a plan");
         if mode == "plan" {
             println!("{plan}");
             continue;

@@ -96,7 +96,7 @@ fn main() {
         let each = start.elapsed().as_secs_f64() / runs as f64;
         let flops = (2 * macs * if with_gradients { 3 } else { 1 }) as f64;
         println!("{name}: {:.3} ms, {:.1} GFLOP/s of routed products, {:?}", each * 1e3, flops / each / 1e9, program.memory());
-        let plan = plan(&graph).expect("a plan");
+        let plan = plan(&graph, &options).expect("a plan");
         for t in trace.take() {
             let kernel = &plan.kernels[t.kernel];
             let time = t.nanoseconds as f64 / t.calls as f64;

@@ -214,7 +214,7 @@ fn main() {
     let start = Instant::now();
     let (graph, ports) = training(&sizes);
     let built = start.elapsed();
-    let plan = ogive_jit::plan(&graph).expect("a plan");
+    let plan = ogive_jit::plan(&graph, &Options::default()).expect("a plan");
     let planned = start.elapsed();
     if mode == "plan" {
         println!("{}", ogive_graph::plan::print(&plan));

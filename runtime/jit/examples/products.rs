@@ -44,6 +44,8 @@ fn main() {
         ("dy W^T", 2048, 256, 1024, false, true),
         ("dy W^T", 2048, 1024, 256, false, true),
         ("x^T dy", 256, 256, 2048, true, false),
+        ("x^T dy", 256, 256, 4096, true, false),
+        ("x^T dy", 128, 128, 4096, true, false),
         ("x^T dy", 256, 1024, 2048, true, false),
         ("x^T dy", 1024, 256, 2048, true, false),
         ("rows", 256, 1024, 256, false, false),

@@ -116,12 +116,8 @@ impl Cpu {
 ///
 /// # Errors
 /// What no kernel computes.
-pub fn plan(graph: &Graph) -> Result<Plan, ExecError> {
-    verified_plan(graph, false)
-}
-
-fn verified_plan(graph: &Graph, verify: bool) -> Result<Plan, ExecError> {
-    let graph = prepared(graph, verify)?;
+pub fn plan(graph: &Graph, options: &Options) -> Result<Plan, ExecError> {
+    let graph = prepared(graph, options)?;
     schedule::plan(&graph).map_err(|u| ExecError::Unsupported { backend: "cpu", what: u.what, origin: u.origin })
 }
 
@@ -129,12 +125,12 @@ fn verified_plan(graph: &Graph, verify: bool) -> Result<Plan, ExecError> {
 ///
 /// # Errors
 /// What no kernel computes.
-pub fn code(graph: &Graph) -> Result<String, ExecError> {
+pub fn code(graph: &Graph, options: &Options) -> Result<String, ExecError> {
     let missing = || ExecError::Internal("no tile primitives for this machine".to_owned());
     let primitives = Primitives::select(None).ok_or_else(missing)?;
     let mut compiler = Compiler::new(primitives).map_err(ExecError::Internal)?;
     let mut out = String::new();
-    for (i, kernel) in plan(graph)?.kernels.iter().enumerate() {
+    for (i, kernel) in plan(graph, options)?.kernels.iter().enumerate() {
         out.push_str(&format!("; kernel {i}: {}\n", kernel.title));
         compiler.list();
         Prepared::new(&kernel.work, &mut compiler, primitives).map_err(ExecError::Internal)?;
@@ -146,8 +142,8 @@ pub fn code(graph: &Graph) -> Result<String, ExecError> {
 }
 
 /// The graph after the passes that every back end wants.
-fn prepared(graph: &Graph, verify: bool) -> Result<Graph, ExecError> {
-    match pipeline::run(graph, pipeline::BACKEND, verify) {
+fn prepared(graph: &Graph, options: &Options) -> Result<Graph, ExecError> {
+    match pipeline::run(graph, &pipeline::backend(options.step_by_step), options.verify) {
         Ok((graph, _)) => Ok(graph),
         Err(failure) => Err(ExecError::Internal(failure.to_string())),
     }
@@ -163,7 +159,7 @@ impl Backend for Cpu {
             let isa = options.isa.as_deref().unwrap_or("any");
             ExecError::Unsupported { backend: "cpu", what: format!("use `{isa}` instructions on this machine"), origin: Default::default() }
         })?;
-        let plan = verified_plan(graph, options.verify)?;
+        let plan = plan(graph, options)?;
         let mut compiler = Compiler::new(primitives).map_err(ExecError::Internal)?;
         let mut kernels = Vec::new();
         for kernel in &plan.kernels {

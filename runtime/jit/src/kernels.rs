@@ -322,6 +322,23 @@ pub(crate) fn points<const N: usize>(dims: &[(u64, [i64; N])], offsets: [i64; N]
     }
 }
 
+/// How many rows ahead a scatter asks for what it adds.
+const AHEAD: usize = 2;
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// Asks for memory that is read soon.
+fn prefetch(from: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..bytes).step_by(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // Safety: a prefetch reads nothing that the program sees, and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, bytes, LINE);
+}
+
 /// Every chunk owns some of the target's positions, which lie apart: what is read often, such as the letters of a text, would else be one
 /// chunk's. It goes through all points in order, so sums have one order.
 fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accumulate: Accumulate) {
@@ -356,16 +373,24 @@ fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accu
             // Safety: strides stay within the result; this chunk owns `target`.
             points(&dims[..s.clear.len()], [target as i64 * stride], &mut |[o]| unsafe { at(out, o).write_bytes(0, cleared) });
         }
+        let mut own = Vec::new();
         points(&s.points, [0; 3], &mut |[p, u, o]| {
             // Safety: strides stay within the positions.
             let position = unsafe { positions.cast::<i32>().wrapping_offset(p as isize).read() };
             if position < 0 || position as u64 >= size {
                 context.out_of_range(s.site, position);
             } else if owns(position as u64) {
-                // Safety: strides stay within updates and result; this chunk owns the position.
-                points(rest, [u, o + i64::from(position) * stride], &mut |[u, o]| unsafe { accumulate(run, at(out, o), at(updates, u)) });
+                own.push([u, o + i64::from(position) * stride]);
             }
         });
+        for (i, &from) in own.iter().enumerate() {
+            // Rows of the updates lie anywhere, so those to come are asked for.
+            if let Some(&[u, _]) = own.get(i + AHEAD) {
+                prefetch(at(updates, u), run * unit as usize);
+            }
+            // Safety: strides stay within updates and result; this chunk owns the position.
+            points(rest, from, &mut |[u, o]| unsafe { accumulate(run, at(out, o), at(updates, u)) });
+        }
     });
 }
 

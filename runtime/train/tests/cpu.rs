@@ -23,7 +23,7 @@ fn settings() -> Vec<Optimizer> {
 }
 
 fn run_options(threads: usize) -> RunOptions {
-    RunOptions { exec: Options { threads, verify: true, isa: None }, evaluate_at_most: Some(64), ..RunOptions::default() }
+    RunOptions { exec: Options { threads, verify: true, ..Options::default() }, evaluate_at_most: Some(64), ..RunOptions::default() }
 }
 
 fn new<'a>(

@@ -91,7 +91,7 @@ fn problem(name: &str, folder: &Path, set: &[(&str, &str)]) -> Result<Problem, B
 }
 
 fn options() -> RunOptions {
-    RunOptions { exec: Options { threads: 1, verify: true, isa: None }, evaluate_at_most: None, ..RunOptions::default() }
+    RunOptions { exec: Options { threads: 1, verify: true, ..Options::default() }, evaluate_at_most: None, ..RunOptions::default() }
 }
 
 fn trainer<'a>(folder: &Path, problem: Problem, backend: &'a dyn Backend) -> Result<Trainer<'a>, Box<dyn std::error::Error>> {

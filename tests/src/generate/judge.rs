@@ -279,7 +279,7 @@ pub(super) fn nudged(made: &Made, scale: f64, chance: &mut Chance) -> Made {
 }
 
 pub(super) fn cpu(stage: &str, made: &Made, isa: &str, threads: usize) -> Result<Results, Verdict> {
-    let options = Options { threads, verify: true, isa: Some(isa.to_owned()) };
+    let options = Options { threads, verify: true, isa: Some(isa.to_owned()), ..Options::default() };
     check::run(&Cpu::new(), made, &options).map_err(|why| Verdict::Failed(Failure { stage: stage.to_owned(), why }))
 }
 

@@ -28,7 +28,9 @@ impl Rounding {
             let apart = d.to_f64().into_iter().zip(s.to_f64()).map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() });
             (name.clone(), apart.filter(|x| x.is_finite()).fold(0.0, f64::max))
         });
-        Rounding { error: error.collect(), largest: double.values().map(finite_largest).fold(0.0, f64::max) }
+        let largest = double.values().map(finite_largest).fold(0.0, f64::max);
+        // Where every number cancels to zero nothing is known of the size of what cancels: cotangents and inputs are about one.
+        Rounding { error: error.collect(), largest: if largest == 0.0 { 1.0 } else { largest } }
     }
 
     /// The same program computed in another way, whose rounding may be larger.

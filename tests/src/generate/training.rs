@@ -56,7 +56,7 @@ pub(super) fn judge(text: &str, seed: u64) -> Result<(), Verdict> {
     let sets: Vec<&str> = Primitives::all().map(Primitives::name).collect();
     let isa = *chance.one(&sets);
     let stage = format!("training, cpu {isa}");
-    let options = |threads| Options { threads, verify: true, isa: Some(isa.to_owned()) };
+    let options = |threads| Options { threads, verify: true, isa: Some(isa.to_owned()), ..Options::default() };
     let run = |threads| single.run(&Cpu::new(), &options(threads)).map_err(|why| failure(&stage, why));
     let (found, twice) = (run(1)?, run(2)?);
     if let Err(why) = rounding.apart(&found, &exact, 1.0) {

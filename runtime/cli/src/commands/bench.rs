@@ -103,7 +103,8 @@ fn training(
     let result = (|| {
         let folder = RunFolder::create(&temporary).map_err(|e| failed(&e))?;
         let (backend, trace) = backends::profiled(&args.device, args.profile)?;
-        let options = RunOptions { exec: backends::options(&args.device), evaluate_at_most: None, scans: args.scans.asked() };
+        let options =
+            RunOptions { exec: backends::options(&args.device, args.scans.asked()), evaluate_at_most: None, scans: args.scans.asked() };
         let mut trainer = Trainer::new(problem, backend.as_ref(), options, folder).map_err(|e| failed(&e))?;
         trainer.step().map_err(|e| failed(&e))?;
         let first = start.elapsed().as_secs_f64();
@@ -140,7 +141,7 @@ fn forward(
     let lowered = elaborated.lower().map_err(|e| stage_failed(e, spec))?;
     let graph = stages::final_graph(&elaborated, false, args.scans.asked()).map_err(|e| stage_failed(e, spec))?;
     let (backend, trace) = backends::profiled(&args.device, args.profile)?;
-    let mut executable = backend.compile(&graph, &backends::options(&args.device)).map_err(backends::failed)?;
+    let mut executable = backend.compile(&graph, &backends::options(&args.device, args.scans.asked())).map_err(backends::failed)?;
     let params = lowered.params.iter().map(|p| (p.name.clone(), dims(&p.dims)));
     let mut store = Store { tensors: params.map(|(n, d)| (n.clone(), noise(&n, d))).collect() };
     let inputs: Bindings = lowered.inputs.iter().map(|b| (b.name.clone(), input(b))).collect();

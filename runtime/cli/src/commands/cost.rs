@@ -203,7 +203,7 @@ fn memory(elaborated: &Elaborated, parameters: u64, scans: Scans) -> Result<Memo
             (graph, Some(0))
         }
     };
-    let plan = ogive_jit::plan(&graph).map_err(|e| StageError::Other(e.to_string()))?;
+    let plan = ogive_jit::plan(&graph, &stages::options(scans)).map_err(|e| StageError::Other(e.to_string()))?;
     let store: u64 = plan.params.iter().map(ogive_graph::plan::PortInfo::bytes).sum();
     let ports = plan.inputs.iter().chain(&plan.outputs).map(ogive_graph::plan::PortInfo::bytes).sum();
     let parameters = 4 * parameters;

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Eval) -> Result<(), Exit> {
     let from = checkpoints::find(&args.run, &args.checkpoint)?;
     let mut store = checkpoints::parameters(&from, problem.params())?;
     let backend = backends::backend(&args.device);
-    let mut evaluator = Evaluator::new(backend.as_ref(), backends::options(&args.device), args.scans.asked());
+    let mut evaluator = Evaluator::new(backend.as_ref(), backends::options(&args.device, args.scans.asked()), args.scans.asked());
     let result = evaluator.evaluate(&problem, &mut store, part, None).map_err(|e| failed(&e))?;
     if output::json() {
         let values: serde_json::Map<String, serde_json::Value> = result.values.iter().map(|(n, v)| (n.clone(), (*v).into())).collect();

@@ -4,6 +4,7 @@ use crate::args::Generate;
 use crate::exit::Exit;
 use crate::experiments::Asked;
 use crate::{backends, checkpoints, load, output};
+use ogive_graph::pipeline::Scans;
 use ogive_lang::{Settings, elaborate, lower};
 use ogive_train::generate::{Generator, Sampling, Way};
 use std::io::Write;
@@ -28,7 +29,8 @@ pub(crate) fn run(args: &Generate) -> Result<(), Exit> {
         output::error(e.to_string());
         Exit::Data
     };
-    let mut generator = Generator::new(&lowered.graph, input, name, backend.as_ref(), &backends::options(&args.device)).map_err(fail)?;
+    let mut generator =
+        Generator::new(&lowered.graph, input, name, backend.as_ref(), &backends::options(&args.device, Scans::default())).map_err(fail)?;
     if args.window {
         generator.use_window();
     }

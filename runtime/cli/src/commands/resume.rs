@@ -21,7 +21,8 @@ pub(crate) fn run(args: &Resume) -> Result<(), Exit> {
     }
     output::note(format!("from {}", from.display()));
     let backend = backends::backend(&args.device);
-    let options = RunOptions { exec: backends::options(&args.device), evaluate_at_most: None, scans: args.scans.asked() };
+    let options =
+        RunOptions { exec: backends::options(&args.device, args.scans.asked()), evaluate_at_most: None, scans: args.scans.asked() };
     let mut trainer = Trainer::resume(problem, backend.as_ref(), options, folder, &from).map_err(|e| failed(&e))?;
     let finished = trainer.run(&mut Watch::new(), interrupt()).map_err(|e| failed_in(&e, &asked.spec))?;
     end(&finished, &args.run, text)

@@ -125,7 +125,7 @@ fn fill(results: &mut BTreeMap<String, Tensor>, given: &BTreeMap<String, Tensor>
 }
 
 fn evaluate(args: &Run, graph: &Graph, mut store: Store, bindings: &Bindings) -> Result<BTreeMap<String, Tensor>, Exit> {
-    let mut executable = backends::compile(&args.device, graph)?;
+    let mut executable = backends::compile(&args.device, graph, args.scans.asked())?;
     executable.run(&mut store, bindings, Draw { seed: args.seed, step: 0 }).map_err(backends::failed)?;
     let names = graph.outputs.iter().filter(|o| !o.update).map(|o| o.port.name.clone());
     Ok(names.filter_map(|n| executable.output(&n).map(|t| (n.clone(), t.clone()))).collect())

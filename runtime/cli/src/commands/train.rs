@@ -70,7 +70,8 @@ pub(crate) fn one(
     let lock = asked.lock(experiment, &problem);
     let held = RunFolder::create(folder)?;
     let backend = backends::backend(&args.device);
-    let options = RunOptions { exec: backends::options(&args.device), evaluate_at_most: None, scans: args.scans.asked() };
+    let options =
+        RunOptions { exec: backends::options(&args.device, args.scans.asked()), evaluate_at_most: None, scans: args.scans.asked() };
     let tokenizer = problem.data.tokenizer.clone();
     held.describe(lock, &experiments::files(&asked.spec), tokenizer.as_ref())?;
     output::note(format!("run folder {}", folder.display()));

@@ -143,13 +143,19 @@ pub(crate) unsafe fn turned_rows<S: Simd>(count: usize, k: usize, height: usize,
     }
 }
 
+/// Rows of a panel that half a vector holds.
+const SHORT: usize = LANES / 2;
+
 /// Column l of [`turned_rows`].
 #[inline(always)]
 unsafe fn point<S: Simd>(count: usize, k: usize, height: usize, from: *const f32, ra: isize, to: *mut f32) {
     unsafe {
         let (mut i, mut to) = (0, to);
         while i < count {
-            if ra == 1 && i + LANES <= count {
+            if ra == 1 && height <= SHORT && i + SHORT <= count {
+                // One vector of half the width, where a panel has no more.
+                to.copy_from_nonoverlapping(from.add(i), SHORT);
+            } else if ra == 1 && i + LANES <= count {
                 S::store(to, S::load(from.add(i)));
             } else if ra == 1 {
                 S::store(to, S::load_tail(from.add(i), count - i));

@@ -113,7 +113,7 @@ pub fn problem(folder: &Path, optimizer: Optimizer, steps: u64) -> Result<Proble
 }
 
 pub fn options() -> RunOptions {
-    RunOptions { exec: Options { threads: 1, verify: true, isa: None }, evaluate_at_most: Some(64), ..RunOptions::default() }
+    RunOptions { exec: Options { threads: 1, verify: true, ..Options::default() }, evaluate_at_most: Some(64), ..RunOptions::default() }
 }
 
 /// A new run in `folder/run`; its lock file is the least that makes a folder a run.
