@@ -45,6 +45,7 @@ pub mod simplify;
 pub mod sink;
 pub mod stream;
 pub mod text;
+pub mod totals;
 pub mod transition;
 pub mod truncate;
 pub mod unroll;

@@ -25,6 +25,7 @@ use crate::segment::{Keep, segments};
 use crate::simplify::simplify;
 use crate::sink::sink;
 use crate::text::print;
+use crate::totals::totals;
 use crate::verify::{VerifyError, verify};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,6 +86,7 @@ pub const BACKEND: &[Pass] = &[
     pass("cse", cse),
     pass("distribute", distribute),
     pass("lookup", lookup),
+    pass("totals", totals),
     pass("simplify", simplify),
     pass("cse", cse),
     pass("dce", dce),
