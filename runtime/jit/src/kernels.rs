@@ -373,23 +373,26 @@ fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accu
             // Safety: strides stay within the result; this chunk owns `target`.
             points(&dims[..s.clear.len()], [target as i64 * stride], &mut |[o]| unsafe { at(out, o).write_bytes(0, cleared) });
         }
-        let mut own = Vec::new();
+        // Safety: strides stay within updates and result; this chunk owns the position.
+        let add = |from: [i64; 2]| points(rest, from, &mut |[u, o]| unsafe { accumulate(run, at(out, o), at(updates, u)) });
+        // Rows of the updates lie anywhere, so those to come are asked for; the last few wait their turn here.
+        let (mut waiting, mut count) = ([[0; 2]; AHEAD], 0);
         points(&s.points, [0; 3], &mut |[p, u, o]| {
             // Safety: strides stay within the positions.
             let position = unsafe { positions.cast::<i32>().wrapping_offset(p as isize).read() };
             if position < 0 || position as u64 >= size {
                 context.out_of_range(s.site, position);
             } else if owns(position as u64) {
-                own.push([u, o + i64::from(position) * stride]);
+                prefetch(at(updates, u), run * unit as usize);
+                let next = std::mem::replace(&mut waiting[count % AHEAD], [u, o + i64::from(position) * stride]);
+                if count >= AHEAD {
+                    add(next);
+                }
+                count += 1;
             }
         });
-        for (i, &from) in own.iter().enumerate() {
-            // Rows of the updates lie anywhere, so those to come are asked for.
-            if let Some(&[u, _]) = own.get(i + AHEAD) {
-                prefetch(at(updates, u), run * unit as usize);
-            }
-            // Safety: strides stay within updates and result; this chunk owns the position.
-            points(rest, from, &mut |[u, o]| unsafe { accumulate(run, at(out, o), at(updates, u)) });
+        for i in count.saturating_sub(AHEAD)..count {
+            add(waiting[i % AHEAD]);
         }
     });
 }
