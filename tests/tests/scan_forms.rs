@@ -253,6 +253,16 @@ fn what_the_backward_pass_keeps_grows_as_is_promised() {
     assert_eq!(largest(&with_gradients(&sums)), length * state, "step by step keeps a state for each step");
     let backwards = with_gradients(&segments(&sums, Keep::Invert));
     assert!(largest(&backwards) <= state.max(2 * length * width), "computed backwards {} is kept", largest(&backwards));
+    // What the delta rule adds depends on the state, as a product of two vectors, which are kept.
+    let backwards = with_gradients(&segments(&step, Keep::Invert));
+    assert!(largest(&backwards) <= state.max(2 * length * width), "computed backwards {} is kept", largest(&backwards));
+    let short = wide(20);
+    let (expected, found) = (run(&with_gradients(&short)), run(&with_gradients(&segments(&short, Keep::Invert))));
+    for (name, found) in found {
+        let scale = expected[&name].iter().fold(1.0f64, |m, x| m.max(x.abs()));
+        let apart = expected[&name].iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart <= 1e-12 * scale, "`{name}` differs by {apart:e}");
+    }
     let cut = with_gradients(&segments(&step, Keep::Segments(None)));
     assert!(largest(&cut) <= (32 * state).max(2 * length * width), "in segments {} is kept", largest(&cut));
 }

@@ -18,7 +18,8 @@ use std::str::FromStr;
 /// What a scan keeps of its states for the backward pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Keep {
-    /// All; where they take more than [`MOST`] bytes, the last ones if all steps can be taken back, else segments.
+    /// All; where they take more than [`MOST`] bytes, the last ones if all steps can be taken back, else segments. The last ones also where most
+    /// steps can be taken back and the states would leave the caches.
     #[default]
     Auto,
     /// All.
@@ -28,6 +29,11 @@ pub enum Keep {
     /// The last ones, where steps can be taken back ([`inverse`]); of other states all.
     Invert,
 }
+
+/// Bytes of states that are taken back rather than written to memory and read again.
+const CACHED: u64 = 32 << 20;
+/// Most steps that are taken back where states could as well be kept: each step adds its rounding.
+const BACK: u64 = 1024;
 
 /// Bytes of states that a scan keeps at most where nothing else is asked for.
 pub const MOST: u64 = 1 << 30;
@@ -92,7 +98,11 @@ fn inverts(axes: &[Axis], l: &Loop, keep: Keep) -> bool {
     let (some, all) = inverse::invertible(axes, l);
     match keep {
         Keep::Invert => some > 0,
-        _ => some == all && all.saturating_mul(axes[l.axis.index()].size) > MOST,
+        _ => {
+            let steps = axes[l.axis.index()].size;
+            let near = some.saturating_mul(2) >= all && steps <= BACK && some.saturating_mul(steps) >= CACHED;
+            near || (some == all && all.saturating_mul(steps) > MOST)
+        }
     }
 }
 

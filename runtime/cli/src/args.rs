@@ -94,7 +94,7 @@ pub(crate) struct Scans {
     #[arg(long, value_name = "WAY", default_value_t = Way::Auto)]
     scan: Way,
     /// What scans keep of their states for the backward pass: auto, save (all), segments or segments(STEPS), or invert; what lies within a
-    /// segment is computed again, and where steps add what no state decides, states are computed backwards from the last.
+    /// segment is computed again, and where steps add what no state decides, or products of vectors (which are kept), states are computed backwards from the last.
     #[arg(long, value_name = "WHAT", default_value_t = Keep::Auto)]
     keep: Keep,
 }

@@ -69,7 +69,7 @@ impl Case {
             return Ok(());
         }
         let way = *chance.one(&[Way::Auto, Way::Chunk(None), Way::Chunk(Some(2)), Way::Chunk(Some(3)), Way::Associative, Way::Step]);
-        let keep = *chance.one(&[Keep::Auto, Keep::Segments(None), Keep::Segments(Some(2)), Keep::Save]);
+        let keep = *chance.one(&[Keep::Auto, Keep::Segments(None), Keep::Segments(Some(2)), Keep::Save, Keep::Invert]);
         let stage = format!("scans {way} {keep}");
         let made = |made: &Made| match pipeline::prepare(&made.graph, Scans { way, keep }, true) {
             Ok(graph) => match check::gradient(&Made { graph, ..made.clone() }) {

@@ -31,6 +31,8 @@ struct Step {
     receivers: Vec<Option<Value>>,
     /// States that are not kept, before the step and after it, and what stands for them in the backward step.
     inverted: BTreeMap<Value, Value>,
+    /// What is kept so that such states can be computed.
+    kept: BTreeSet<Value>,
     /// Cotangents that are computed after the loop.
     outers: Vec<Outer>,
 }
@@ -164,7 +166,7 @@ impl Sweep<'_> {
             let outside = emit::zeros(&mut self.b, &ty);
             carried.push((inside, outside));
         }
-        Ok(Step { region, carried, stacked, invariant, results, receivers, inverted: BTreeMap::new(), outers })
+        Ok(Step { region, carried, stacked, invariant, results, receivers, inverted: BTreeMap::new(), kept: BTreeSet::new(), outers })
     }
 
     /// Divides the joint region into the forward step, which collects residuals, and the backward step; appends the backward loop.
@@ -177,7 +179,10 @@ impl Sweep<'_> {
         let collected: BTreeMap<Value, usize> = l.body.results.iter().enumerate().skip(l.carries).rev().map(|(i, &v)| (v, i)).collect();
         let free = |index: usize| match step.region.nodes[index].op {
             Op::Argument(i) if i as usize >= l.carries => true,
-            _ => collected.contains_key(&Value(index as u32)) || step.inverted.contains_key(&Value(index as u32)),
+            _ => {
+                let v = Value(index as u32);
+                collected.contains_key(&v) || step.inverted.contains_key(&v) || step.kept.contains(&v)
+            }
         };
         // A segment keeps its states at most; all else is computed again.
         let effort = |op: &Op| match (l.kind, op) {
@@ -188,7 +193,8 @@ impl Sweep<'_> {
         };
         let origins: Vec<Origin> =
             (0..step.region.nodes.len()).map(|i| if free(i) { Origin::Free } else { effort(&step.region.nodes[i].op) }).collect();
-        let saved = residuals::choose(&step.region, self.b.axes, &origins, &late, &needed);
+        let mut saved = residuals::choose(&step.region, self.b.axes, &origins, &late, &needed);
+        saved.extend(step.kept.iter().filter(|v| !collected.contains_key(v)));
 
         // What the backward step recomputes, down to what it is given.
         let mut given = BTreeSet::new();
@@ -310,7 +316,9 @@ impl Sweep<'_> {
                 continue;
             }
             let ty = region.ty(argument).clone();
-            let Some(found) = inverse::inverse(&region, result, l.carries, i, &arguments).filter(|_| !ty.shape.contains(l.axis)) else {
+            let Some(found) =
+                inverse::inverse(self.b.axes, &region, result, l.carries, i, &arguments).filter(|_| !ty.shape.contains(l.axis))
+            else {
                 continue;
             };
             let origin = region.node(result).origin.clone();
@@ -325,6 +333,7 @@ impl Sweep<'_> {
             step.results.insert(at, old);
             step.receivers.insert(at, None);
             step.inverted.extend([(argument, old), (result, after)]);
+            step.kept.extend(found.keeps);
         }
     }
 

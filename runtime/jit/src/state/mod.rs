@@ -40,6 +40,7 @@ struct Term {
     x: Place,
     f: Place,
     g: Option<Place>,
+    minus: bool,
 }
 
 /// The second factor where there is one.
@@ -288,11 +289,11 @@ impl Finder<'_> {
     /// A product of a row and a factor.
     fn term(&self, a: Reg, b: Reg, wide: bool) -> Option<Term> {
         if let Some((x, f)) = self.pair(a, b, wide) {
-            return Some(Term { x, f, g: None });
+            return Some(Term { x, f, g: None, minus: false });
         }
         let one = |x: Reg, f: Reg| {
             let (p, q) = self.product(f).filter(|_| !wide)?;
-            Some(Term { x: self.place(x, true)?, f: self.place(p, false)?, g: Some(self.place(q, false)?) })
+            Some(Term { x: self.place(x, true)?, f: self.place(p, false)?, g: Some(self.place(q, false)?), minus: false })
         };
         one(a, b).or_else(|| one(b, a))
     }
@@ -307,6 +308,12 @@ impl Finder<'_> {
             RowOp::Fused { f: FusedFn::MulAdd, args } => {
                 let (mut terms, z) = self.terms(args[2], wide, false)?;
                 terms.push(self.term(args[0], args[1], wide)?);
+                Some((terms, z))
+            }
+            RowOp::Map { f: MapFn::Sub, args } if !wide => {
+                let (mut terms, z) = self.terms(args[0], wide, false)?;
+                let (a, b) = self.product(args[1])?;
+                terms.push(Term { minus: true, ..self.term(a, b, wide)? });
                 Some((terms, z))
             }
             _ => None,
@@ -329,6 +336,7 @@ impl Finder<'_> {
                 f: terms.map(|t| t.f.row),
                 g: terms.map(|t| t.g.map_or(0, |g| g.row)),
                 pair: terms.map(|t| t.g.is_some()),
+                minus: terms.map(|t| t.minus),
                 onto: z.is_some(),
                 z: own.row,
                 v: 0,
@@ -346,12 +354,14 @@ impl Finder<'_> {
         let vector = Product { m: 1, n: 0, k: 0, a: [0, 1], b: [0, 0], c: [0, 1], alpha: 1.0, beta: 0.0 };
         match &instr.op {
             RowOp::Load { .. } => Some(None),
-            RowOp::Fused { f: FusedFn::MulAdd, .. } | RowOp::Map { f: MapFn::Mul, .. } => {
+            RowOp::Fused { f: FusedFn::MulAdd, .. } | RowOp::Map { f: MapFn::Mul | MapFn::Sub, .. } => {
                 // Its readers compute it on the way, unless it is stored.
                 let inside = |op: &RowOp| match op {
                     RowOp::Reduce { f: ReduceFn::Sum, row } => self.product(*row).is_some() && instr.row,
                     RowOp::Accumulate { f: ReduceFn::Sum, .. } => instr.row,
                     RowOp::Fused { f: FusedFn::MulAdd, args } => !instr.row || (args[2] == r && args[0] != r && args[1] != r),
+                    // What is taken away is a product.
+                    RowOp::Map { f: MapFn::Sub, args } => args[1] == r && args[0] != r && self.product(r).is_some(),
                     RowOp::Map { f: MapFn::Mul, .. } => !instr.row,
                     _ => false,
                 };

@@ -42,6 +42,8 @@ pub(crate) struct RankOne {
     pub(super) g: [isize; TERMS],
     /// Whether a factor is a product of two; of others g is not read.
     pub(super) pair: [bool; TERMS],
+    /// Whether a product is taken away, not added. Not where `wide`.
+    pub(super) minus: [bool; TERMS],
     /// Whether z is added.
     pub(super) onto: bool,
     pub(super) z: isize,
@@ -59,6 +61,7 @@ impl RankOne {
         self.f.swap(i, k);
         self.g.swap(i, k);
         self.pair.swap(i, k);
+        self.minus.swap(i, k);
     }
 }
 
@@ -85,6 +88,8 @@ pub(crate) unsafe fn rank_one<S: Simd>(shape: *const RankOne, operands: *const O
 unsafe fn tiles<S: Simd, const N: usize, const WIDE: bool>(s: &RankOne, o: &Operands) {
     unsafe {
         match s.summed {
+            // Rows of few vectors in one go; longer ones one by one, along their addresses.
+            Summed::Nothing if s.columns <= 4 * LANES => columns::<S, N, WIDE, NOTHING>(s, o, 0, s.rows),
             Summed::Nothing => {
                 for i in 0..s.rows {
                     columns::<S, N, WIDE, NOTHING>(s, o, i, i + 1);
@@ -153,7 +158,7 @@ unsafe fn rows<S: Simd, const V: usize, const N: usize, const WIDE: bool, const 
             if !WIDE {
                 for k in 0..N {
                     let factor = if s.pair[k] { *f[k] * *g[k] } else { *f[k] };
-                    one[k] = S::splat(factor);
+                    one[k] = S::splat(if s.minus[k] { -factor } else { factor });
                 }
             }
             let by = if WIDE || SUM == NOTHING { S::splat(0.0) } else { S::splat(*v) };

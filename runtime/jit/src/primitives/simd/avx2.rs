@@ -112,10 +112,28 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_tail(p: *mut f32, n: usize, v: Pair<__m256>) {
+        // Masked stores take a dozen cycles on some processors; a store for each bit of `n` takes one each.
         unsafe {
-            let m = mask(n);
-            _mm256_maskstore_ps(p, m.0, v.0);
-            _mm256_maskstore_ps(p.wrapping_add(8), m.1, v.1);
+            if n >= super::LANES {
+                return Self::store(p, v);
+            }
+            let (mut p, mut left) = (p, v.0);
+            if n >= 8 {
+                _mm256_storeu_ps(p, v.0);
+                (p, left) = (p.wrapping_add(8), v.1);
+            }
+            let mut half = _mm256_castps256_ps128(left);
+            if n & 4 != 0 {
+                _mm_storeu_ps(p, half);
+                (p, half) = (p.wrapping_add(4), _mm256_extractf128_ps::<1>(left));
+            }
+            if n & 2 != 0 {
+                _mm_store_sd(p.cast(), _mm_castps_pd(half));
+                (p, half) = (p.wrapping_add(2), _mm_movehl_ps(half, half));
+            }
+            if n & 1 != 0 {
+                _mm_store_ss(p, half);
+            }
         }
     }
     #[inline(always)]
