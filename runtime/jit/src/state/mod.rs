@@ -348,6 +348,35 @@ impl Finder<'_> {
         })
     }
 
+    /// A column times one scalar, stored: one row of as many columns, where its places lie side by side.
+    fn column(&self, r: Reg) -> Option<Do> {
+        let (a, b) = self.product(r)?;
+        let to = self.stored(r).filter(|p| p.row == 1)?;
+        let (a, b) = (self.place(a, false)?, self.place(b, false)?);
+        let (x, f) = if a.row == 1 { (a, b) } else { (b, a) };
+        if x.row != 1 || f.row != 0 {
+            return None;
+        }
+        let terms = [Term { x, f, g: None, minus: false }; TERMS];
+        let shape = RankOne {
+            rows: 1,
+            columns: self.count,
+            terms: 1,
+            x: [0; TERMS],
+            f: [0; TERMS],
+            g: [0; TERMS],
+            pair: [false; TERMS],
+            minus: [false; TERMS],
+            onto: false,
+            z: 0,
+            v: 0,
+            to: 0,
+            summed: Summed::Nothing,
+            wide: false,
+        };
+        Some(Do::RankOne(Box::new(Update { shape, terms, z: to, v: to, to, sum: to })))
+    }
+
     /// What an instruction does, if anything; the outer `None` where there is no call for it.
     fn call(&self, r: Reg) -> Option<Option<Do>> {
         let instr = &self.rows.instrs[r as usize];
@@ -368,7 +397,7 @@ impl Finder<'_> {
                 if self.users(r).all(inside) {
                     return Some(None);
                 }
-                instr.row.then(|| self.rank_one(r)).flatten().map(Some)
+                if instr.row { self.rank_one(r).map(Some) } else { self.column(r).map(Some) }
             }
             RowOp::Reduce { f: ReduceFn::Sum, row } => {
                 let (a, b) = self.product(*row)?;
