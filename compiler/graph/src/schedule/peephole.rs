@@ -191,8 +191,13 @@ fn triples(instrs: &mut [Instr]) {
             summed[r as usize] |= matches!(instr.op, RowOp::Reduce { f: ReduceFn::Sum, .. } | RowOp::Accumulate { f: ReduceFn::Sum, .. });
         }
     }
+    let compared = compared(instrs);
     for i in 0..instrs.len() {
         let RowOp::Map { f, args } = instrs[i].op.clone() else { continue };
+        // A product and sum in one is rounded once.
+        if compared[i] && f == MapFn::Add {
+            continue;
+        }
         if !instrs[i].row || instrs[i].dtype != DType::F32 || summed[i] && f == MapFn::Mul {
             continue;
         }
@@ -213,6 +218,24 @@ fn triples(instrs: &mut [Instr]) {
             instrs[i].op = RowOp::Fused { f: fused, args: all };
         }
     }
+}
+
+/// What a largest element is chosen from, and what is held against it to see where it was: that must be rounded alike in whichever programs
+/// compute it.
+fn compared(instrs: &[Instr]) -> Vec<bool> {
+    let mut compared = vec![false; instrs.len()];
+    for i in (0..instrs.len()).rev() {
+        let reads = match &instrs[i].op {
+            RowOp::Map { f: MapFn::Eq, .. } | RowOp::ArgMax { .. } => true,
+            RowOp::Reduce { f, .. } | RowOp::Accumulate { f, .. } => matches!(f, ReduceFn::Max | ReduceFn::Min),
+            RowOp::Map { .. } => compared[i],
+            _ => false,
+        };
+        if reads {
+            uses(&instrs[i].op).into_iter().for_each(|r| compared[r as usize] = true);
+        }
+    }
+    compared
 }
 
 /// Removes what nothing reads.
