@@ -13,10 +13,33 @@ use ogive_tests::generate::{Program, Tally, Verdict, general, judge, program, sh
 const COUNT: u64 = 75;
 
 /// The smallest programs that showed a fault, with what it was.
-const FOUND: &[(&str, &str)] = &[(
-    "formatting a spec changed its random numbers",
-    "model main[col=2]() -> out_0: [col] {\n  param v: [col]\n  out_0 = where(uniform_like(v)<0.4,   0.3, v) + 0.5 * v\n}\n",
-)];
+const FOUND: &[(&str, &str)] = &[
+    (
+        "formatting a spec changed its random numbers",
+        "model main[col=2]() -> out_0: [col] {\n  param v: [col]\n  out_0 = where(uniform_like(v)<0.4,   0.3, v) + 0.5 * v\n}\n",
+    ),
+    (
+        "what a maximum was taken of was rounded in two ways, and the gradient was lost",
+        "cell rows[key = 1, width = 1](x: []) -> y: [width] {\n\
+         \x20 param W: [key]\n\
+         \x20 param v: [width]\n\
+         \x20 param P: [key]\n\
+         \x20 state S: [key, width] = 0.5\n\
+         \x20 k = unit_norm(sum(prev S, over: [width]) + 0.1, over: key, epsilon: 0.01)\n\
+         \x20 b = max(k + W, over: key)\n\
+         \x20 S = prev S + b * k * (v - k @key prev S) + 0 * x\n\
+         \x20 y = P @key S\n\
+         }\n\
+         \n\
+         model main[seq = 3, width = 1](x: [seq]) -> out_0: [seq, width] {\n\
+         \x20 out_0 = scan rows(x, width: width) along seq\n\
+         }\n",
+    ),
+    (
+        "every number cancels to zero",
+        "model main[a = 1, b = 2]() -> out_0: [a] {\n  param W: [a, b]\n  out_0 = logsumexp(W, over: [b]) - logsumexp(W, over: [b])\n}\n",
+    ),
+];
 
 fn agree(from: u64) {
     let mut tally = Tally::default();
