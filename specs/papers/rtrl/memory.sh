@@ -5,6 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 run=$1
+if [ -e "$run" ] && [ ! -f "$run/metrics.jsonl" ]; then
+  echo "$run is there and no folder of a run: name another" >&2
+  exit 2
+fi
 rm -rf "$run"
 ${OGIVE:-target/release/ogive} train specs/papers/rtrl/online.arch --of endless --out "$run" --quiet > /dev/null &
 pid=$!
