@@ -96,3 +96,18 @@ fn random_graphs_compute_what_the_interpreter_computes() {
     assert!(compared as u64 > SEEDS / 3, "only {compared} graphs were compared");
     assert!(different.len() * 50 < compared, "{} of {compared} graphs differ: {different:?}", different.len());
 }
+
+/// Few rows that are summed into one long one: pieces of that are shared out, whose accumulators start in the middle.
+#[test]
+fn sums_of_few_long_rows_are_those_of_the_interpreter() {
+    let text = "axis r = 6\naxis a = 32\naxis b = 1024\n%0 = input x : f32[r, a, b]\n%1 = input w : f32[r, a]\n%2 = mul %1, %0 : f32[r, a, b]\n\
+                %3 = sum %2 over [r] : f32[a, b]\n%4 = tanh %2 : f32[r, a, b]\noutput s [a, b] = %3\noutput t [b, a] = %3\noutput y [r, a, b] = %4\n";
+    let graph = ogive_graph::parse::parse(text).expect("a graph");
+    let plan = ogive_graph::plan::print(&ogive_jit::plan(&graph, &Options::default()).expect("a plan"));
+    assert!(plan.contains("apart"), "{plan}");
+    let (inputs, store) = given(&graph);
+    let expected = evaluate(&graph, &inputs, &mut store.clone(), DRAW).expect("runs");
+    let [one, two] = [1, 2].map(|threads| compiled(&graph, &inputs, store.clone(), threads).expect("runs"));
+    assert!(expected.keys().eq(one.keys()) && apart(&expected, &one) == 0.0);
+    assert_eq!(one, two);
+}

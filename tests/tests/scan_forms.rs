@@ -256,6 +256,12 @@ fn what_the_backward_pass_keeps_grows_as_is_promised() {
     // What the delta rule adds depends on the state, as a product of two vectors, which are kept.
     let backwards = with_gradients(&segments(&step, Keep::Invert));
     assert!(largest(&backwards) <= state.max(2 * length * width), "computed backwards {} is kept", largest(&backwards));
+    let marks = |length: u64| {
+        let text = format!("axis t = {length}\naxis b = 1\naxis k = 64\naxis v = 256\naxis c = 2\n{}", delta.text.replace("SCAN", "scan"));
+        let graph = parse::parse(&text).unwrap_or_else(|e| panic!("{e}"));
+        text::print_plain(&segments(&graph, Keep::Auto)).contains("inverted along")
+    };
+    assert_eq!([16, 1024, 2048].map(marks), [false, true, false], "by itself where states leave the caches and steps are not too many");
     let short = wide(20);
     let (expected, found) = (run(&with_gradients(&short)), run(&with_gradients(&segments(&short, Keep::Invert))));
     for (name, found) in found {

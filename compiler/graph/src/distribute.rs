@@ -1,29 +1,22 @@
 //! Sums of products with one operand: `x a + x b` is `x (a + b)`, one product where there were two. Gradients of a parameter that reaches the
 //! loss by several ways are such sums, where it meets the same values on each.
 
+use crate::Graph;
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Node, Region};
 use crate::op::{MapFn, Op};
-use crate::rewrite::{self, New, Rewrite};
+use crate::rewrite::{self, Frame, Frames, New, Rewrite};
 use crate::shape::{Shape, Ty};
-use crate::{Graph, rewrite::one};
 
 /// Gathers such products in every region.
 pub fn distribute(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Distribute { frames: Vec::new() })
+    rewrite::graph(graph, &mut Distribute::default())
 }
 
+#[derive(Default)]
 struct Distribute {
-    frames: Vec<Frame>,
-}
-
-/// A region that is being rebuilt.
-struct Frame {
-    old: Region,
-    /// Readers of each value; what is read from outside the region's nodes counts twice.
-    readers: Vec<Vec<Value>>,
-    new: Vec<New>,
+    frames: Frames,
 }
 
 /// A value whose axes were renamed.
@@ -41,42 +34,34 @@ enum Part {
 
 impl Rewrite for Distribute {
     fn enter(&mut self, region: &Region, read: &[Value]) {
-        let mut readers = vec![Vec::new(); region.nodes.len()];
-        for (i, node) in region.nodes.iter().enumerate() {
-            node.inputs.iter().for_each(|v| readers[v.index()].push(Value(i as u32)));
-        }
-        read.iter().for_each(|v| readers[v.index()].extend([*v, *v]));
-        self.frames.push(Frame { old: region.clone(), readers, new: Vec::with_capacity(region.nodes.len()) });
+        self.frames.enter(region, read);
     }
 
     fn leave(&mut self) {
-        self.frames.pop();
+        self.frames.leave();
     }
 
     fn node(&mut self, b: &mut Builder<'_>, node: Node, old: Value) -> New {
-        let Some(frame) = self.frames.last_mut() else { return New::One(b.region.push(node)) };
-        let gathered = frame.sum(old).and_then(|parts| frame.gathered(b, parts));
-        let new = New::One(gathered.unwrap_or_else(|| b.region.push(node)));
-        frame.new.push(new.clone());
-        new
+        self.frames.node(b, node, |frame, b, _| {
+            let sums = Sums(frame);
+            sums.sum(old).and_then(|parts| sums.gathered(b, parts))
+        })
     }
 }
 
-impl Frame {
-    fn alone(&self, v: Value) -> Option<Value> {
-        let readers = &self.readers[v.index()];
-        (readers.len() == 1).then(|| readers[0])
-    }
+/// Sums of a region.
+struct Sums<'a>(&'a Frame);
 
+impl Sums<'_> {
     fn is_sum(&self, v: Value) -> bool {
-        self.old.node(v).op == Op::Map(MapFn::Add)
+        self.0.old.node(v).op == Op::Map(MapFn::Add)
     }
 
     /// The parts of a sum that is no part of another.
     fn sum(&self, v: Value) -> Option<Vec<Part>> {
-        let mut reader = self.alone(v);
-        while let Some(r) = reader.filter(|&r| matches!(self.old.node(r).op, Op::Rename(_))) {
-            reader = self.alone(r);
+        let mut reader = self.0.reader(v);
+        while let Some(r) = reader.filter(|&r| matches!(self.0.old.node(r).op, Op::Rename(_))) {
+            reader = self.0.reader(r);
         }
         if !self.is_sum(v) || reader.is_some_and(|r| self.is_sum(r)) {
             return None;
@@ -84,16 +69,16 @@ impl Frame {
         let mut parts = Vec::new();
         let mut stack = vec![Named { value: v, pairs: Vec::new() }];
         while let Some(Named { value, pairs }) = stack.pop() {
-            let node = self.old.node(value);
-            let same = node.ty == self.old.node(node.inputs.first().copied().unwrap_or(value)).ty;
+            let node = self.0.old.node(value);
+            let same = node.ty == self.0.old.node(node.inputs.first().copied().unwrap_or(value)).ty;
             match &node.op {
-                Op::Map(MapFn::Add) if (value == v || self.alone(value).is_some()) && same && self.old.ty(node.inputs[1]) == &node.ty => {
+                Op::Map(MapFn::Add) if (value == v || self.0.is_alone(value)) && same && self.0.old.ty(node.inputs[1]) == &node.ty => {
                     stack.extend([1, 0].map(|i| Named { value: node.inputs[i], pairs: pairs.clone() }));
                 }
-                Op::Rename(own) if self.alone(value).is_some() => {
-                    stack.push(Named { value: node.inputs[0], pairs: composed(&self.old.ty(node.inputs[0]).shape, own, &pairs) });
+                Op::Rename(own) if self.0.is_alone(value) => {
+                    stack.push(Named { value: node.inputs[0], pairs: composed(&self.0.old.ty(node.inputs[0]).shape, own, &pairs) });
                 }
-                Op::Contract(over) if self.alone(value).is_some() => {
+                Op::Contract(over) if self.0.is_alone(value) => {
                     let over = Shape::of(over.iter().copied());
                     if pairs.iter().any(|p| over.contains(p.1)) {
                         parts.push(Part::Other(Named { value, pairs }));
@@ -110,17 +95,17 @@ impl Frame {
 
     /// A value under a renaming, without the renamings that it is made by.
     fn named(&self, mut value: Value, pairs: &[(AxisId, AxisId)]) -> Named {
-        let mut pairs: Vec<_> = pairs.iter().copied().filter(|p| self.old.ty(value).shape.contains(p.0)).collect();
-        while let Op::Rename(own) = &self.old.node(value).op {
-            value = self.old.node(value).inputs[0];
-            pairs = composed(&self.old.ty(value).shape, own, &pairs);
+        let mut pairs: Vec<_> = pairs.iter().copied().filter(|p| self.0.old.ty(value).shape.contains(p.0)).collect();
+        while let Op::Rename(own) = &self.0.old.node(value).op {
+            value = self.0.old.node(value).inputs[0];
+            pairs = composed(&self.0.old.ty(value).shape, own, &pairs);
         }
         pairs.sort_unstable();
         Named { value, pairs }
     }
 
     fn ty(&self, named: &Named) -> Ty {
-        let ty = self.old.ty(named.value);
+        let ty = self.0.old.ty(named.value);
         let to = |a: AxisId| named.pairs.iter().find(|p| p.0 == a).map_or(a, |p| p.1);
         Ty::new(ty.dtype, Shape::of(ty.shape.iter().map(to)))
     }
@@ -168,7 +153,7 @@ impl Frame {
             return None;
         }
         let named = |b: &mut Builder<'_>, named: &Named| {
-            let value = one(&self.new, named.value);
+            let value = self.0.stands_for(named.value);
             if named.pairs.is_empty() { value } else { b.add(Op::Rename(named.pairs.clone()), &[value]) }
         };
         let add = |b: &mut Builder<'_>, sum: Option<Value>, part: Value| Some(sum.map_or(part, |sum| b.map(MapFn::Add, &[sum, part])));

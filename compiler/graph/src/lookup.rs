@@ -7,7 +7,7 @@ use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Node, Origin, Region};
 use crate::op::{MapFn, Op};
-use crate::rewrite::{self, New, Rewrite, one};
+use crate::rewrite::{self, Frame, Frames, New, Rewrite};
 use crate::shape::Shape;
 
 /// How many lookups there are at least for each row of a table.
@@ -17,12 +17,12 @@ const WIDE: u64 = 32;
 
 /// Rewrites such products in every region, where that is less work.
 pub fn lookup(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Lookup { bounds: Bounds { often: OFTEN, wide: WIDE }, frames: Vec::new() })
+    rewrite::graph(graph, &mut Lookup { bounds: Bounds { often: OFTEN, wide: WIDE }, frames: Frames::default() })
 }
 
 /// [`lookup`], be it less work or not.
 pub fn lookup_always(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Lookup { bounds: Bounds { often: 0, wide: 0 }, frames: Vec::new() })
+    rewrite::graph(graph, &mut Lookup { bounds: Bounds { often: 0, wide: 0 }, frames: Frames::default() })
 }
 
 /// From which on it is less work.
@@ -34,14 +34,7 @@ struct Bounds {
 
 struct Lookup {
     bounds: Bounds,
-    frames: Vec<Frame>,
-}
-
-/// A region that is being rebuilt.
-struct Frame {
-    old: Region,
-    uses: Vec<u32>,
-    new: Vec<New>,
+    frames: Frames,
 }
 
 /// Rows of a table along an axis, at positions.
@@ -54,28 +47,24 @@ struct Found {
 
 impl Rewrite for Lookup {
     fn enter(&mut self, region: &Region, read: &[Value]) {
-        self.frames.push(Frame { old: region.clone(), uses: rewrite::uses(region, read), new: Vec::with_capacity(region.nodes.len()) });
+        self.frames.enter(region, read);
     }
 
     fn leave(&mut self) {
-        self.frames.pop();
+        self.frames.leave();
     }
 
     fn node(&mut self, b: &mut Builder<'_>, node: Node, old: Value) -> New {
         let bounds = self.bounds;
-        let Some(frame) = self.frames.last_mut() else { return New::One(b.region.push(node)) };
-        let found = match &node.op {
+        self.frames.node(b, node, |frame, b, node| match &node.op {
             Op::Contract(over) => {
                 let over = Shape::of(over.iter().copied());
                 let [x, y] = [node.inputs[0], node.inputs[1]];
                 product(b, x, y, &over, bounds).or_else(|| product(b, y, x, &over, bounds))
             }
-            Op::ScatterAdd { axis, keep } => frame.scattered(b, old, &node, *axis, keep, bounds),
+            Op::ScatterAdd { axis, keep } => Scattered { frame, bounds }.of(b, old, node, *axis, keep),
             _ => None,
-        };
-        let new = New::One(found.unwrap_or_else(|| b.region.push(node)));
-        frame.new.push(new.clone());
-        new
+        })
     }
 }
 
@@ -148,25 +137,31 @@ fn scatter(b: &mut Builder<'_>, axis: AxisId, keep: &Shape, positions: Value, up
     sums
 }
 
-impl Frame {
+/// A sum that is added into a table.
+struct Scattered<'a> {
+    frame: &'a Frame,
+    bounds: Bounds,
+}
+
+impl Scattered<'_> {
     /// A sum of products that is added into a table: what they are products of is added up first.
-    fn scattered(&self, b: &mut Builder<'_>, old: Value, node: &Node, axis: AxisId, keep: &[AxisId], bounds: Bounds) -> Option<Value> {
+    fn of(&self, b: &mut Builder<'_>, old: Value, node: &Node, axis: AxisId, keep: &[AxisId]) -> Option<Value> {
         let (positions, updates) = (node.inputs[0], node.inputs[1]);
         let points = b.shape(positions).clone();
         let all = b.shape(updates).minus(&points) == Shape::of(keep.iter().copied());
-        if !all || !b.shape(updates).contains_all(&points) || !is_often(b, axis, &points, bounds) {
+        if !all || !b.shape(updates).contains_all(&points) || !is_often(b, axis, &points, self.bounds) {
             return None;
         }
         let (mut rest, mut found) = (Vec::new(), Vec::new());
-        let mut stack = vec![self.old.node(old).inputs[1]];
-        let ty = self.old.ty(stack[0]).clone();
+        let mut stack = vec![self.frame.old.node(old).inputs[1]];
+        let ty = self.frame.old.ty(stack[0]).clone();
         while let Some(v) = stack.pop() {
-            let part = self.old.node(v);
-            let alone = self.uses[v.index()] == 1;
-            let like = |v: &Value| *self.old.ty(*v) == ty;
+            let part = self.frame.old.node(v);
+            let alone = self.frame.is_alone(v);
+            let like = |v: &Value| *self.frame.old.ty(*v) == ty;
             match &part.op {
                 Op::Map(MapFn::Add) if alone && part.inputs.iter().all(like) => stack.extend(part.inputs.iter().rev()),
-                Op::Contract(over) if alone => match self.factors(b, part, over, (&points, axis), bounds) {
+                Op::Contract(over) if alone => match self.factors(b, part, over, &points, axis) {
                     Some(factors) => found.push(factors),
                     None => rest.push(v),
                 },
@@ -183,7 +178,7 @@ impl Frame {
         };
         let mut left: Option<Value> = None;
         for v in rest {
-            let v = one(&self.new, v);
+            let v = self.frame.stands_for(v);
             left = Some(left.map_or(v, |left| b.map(MapFn::Add, &[left, v])));
         }
         if let Some(left) = left {
@@ -200,20 +195,13 @@ impl Frame {
     }
 
     /// The factor of a product that has all points, the other, which has none, and what is summed over.
-    fn factors(
-        &self,
-        b: &Builder<'_>,
-        part: &Node,
-        over: &[AxisId],
-        (points, axis): (&Shape, AxisId),
-        bounds: Bounds,
-    ) -> Option<(Value, Value, Vec<AxisId>)> {
-        let [x, y] = [0, 1].map(|i| one(&self.new, part.inputs[i]));
+    fn factors(&self, b: &Builder<'_>, part: &Node, over: &[AxisId], points: &Shape, axis: AxisId) -> Option<(Value, Value, Vec<AxisId>)> {
+        let [x, y] = [0, 1].map(|i| self.frame.stands_for(part.inputs[i]));
         let has = |v: Value| b.shape(v).contains_all(points);
         let lacks = |v: Value| b.shape(v).intersection(points).is_scalar() && !b.shape(v).contains(axis);
         let (moving, other) = if has(x) && lacks(y) { (x, y) } else { (y, x) };
         let fits = has(moving) && lacks(other) && !b.shape(moving).contains(axis) && !over.iter().any(|a| points.contains(*a));
-        let wide = elements(b, &b.shape(other).minus(&Shape::of(over.iter().copied())).minus(b.shape(moving))) >= bounds.wide;
+        let wide = elements(b, &b.shape(other).minus(&Shape::of(over.iter().copied())).minus(b.shape(moving))) >= self.bounds.wide;
         (fits && wide).then(|| (moving, other, over.to_vec()))
     }
 }

@@ -90,6 +90,66 @@ pub(crate) fn uses(region: &Region, read: &[Value]) -> Vec<u32> {
     uses
 }
 
+/// The regions around a node as they were, for passes that look at more of them than the node.
+#[derive(Default)]
+pub(crate) struct Frames(Vec<Frame>);
+
+/// A region that is being rebuilt.
+pub(crate) struct Frame {
+    /// As it was.
+    pub(crate) old: Region,
+    readers: Vec<Vec<Option<Value>>>,
+    new: Vec<New>,
+}
+
+impl Frames {
+    /// What [`Rewrite::enter`] does.
+    pub(crate) fn enter(&mut self, region: &Region, read: &[Value]) {
+        let mut readers = vec![Vec::new(); region.nodes.len()];
+        for (i, node) in region.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|v| readers[v.index()].push(Some(Value(i as u32))));
+        }
+        read.iter().for_each(|v| readers[v.index()].push(None));
+        self.0.push(Frame { old: region.clone(), readers, new: Vec::with_capacity(region.nodes.len()) });
+    }
+
+    /// What [`Rewrite::leave`] does.
+    pub(crate) fn leave(&mut self) {
+        self.0.pop();
+    }
+
+    /// Puts what `change` makes of a node, else the node itself, in its place.
+    pub(crate) fn node(
+        &mut self,
+        b: &mut Builder<'_>,
+        node: Node,
+        change: impl FnOnce(&Frame, &mut Builder<'_>, &Node) -> Option<Value>,
+    ) -> New {
+        let Some(frame) = self.0.last_mut() else { return New::One(b.region.push(node)) };
+        let changed = change(frame, b, &node);
+        let new = New::One(changed.unwrap_or_else(|| b.region.push(node)));
+        frame.new.push(new.clone());
+        new
+    }
+}
+
+impl Frame {
+    /// Whether a value has one reader.
+    pub(crate) fn is_alone(&self, v: Value) -> bool {
+        self.readers[v.index()].len() == 1
+    }
+
+    /// The one node that reads a value.
+    pub(crate) fn reader(&self, v: Value) -> Option<Value> {
+        if let [reader] = self.readers[v.index()][..] { reader } else { None }
+    }
+
+    /// What stands for an old value.
+    pub(crate) fn stands_for(&self, old: Value) -> Value {
+        one(&self.new, old)
+    }
+}
+
 /// A graph whose loops were changed one by one, the innermost first.
 pub(crate) fn loops(graph: &Graph, change: &dyn Fn(&mut Loop)) -> Graph {
     fn within(region: &mut Region, change: &dyn Fn(&mut Loop)) {

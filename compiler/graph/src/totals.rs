@@ -6,81 +6,69 @@ use crate::build::Builder;
 use crate::entity::{AxisId, Value};
 use crate::graph::{Node, Region};
 use crate::op::{MapFn, Op, ReduceFn};
-use crate::rewrite::{self, New, Rewrite};
+use crate::rewrite::{self, Frame, Frames, New, Rewrite};
 
 /// Joins sums of which nothing else reads the inner one.
 pub fn totals(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Totals { frames: Vec::new() })
+    rewrite::graph(graph, &mut Totals::default())
 }
 
+#[derive(Default)]
 struct Totals {
-    frames: Vec<Frame>,
-}
-
-/// A region that is being rebuilt.
-struct Frame {
-    old: Region,
-    uses: Vec<u32>,
-    new: Vec<New>,
+    frames: Frames,
 }
 
 impl Rewrite for Totals {
     fn enter(&mut self, region: &Region, read: &[Value]) {
-        self.frames.push(Frame { old: region.clone(), uses: rewrite::uses(region, read), new: Vec::with_capacity(region.nodes.len()) });
+        self.frames.enter(region, read);
     }
 
     fn leave(&mut self) {
-        self.frames.pop();
+        self.frames.leave();
     }
 
     fn node(&mut self, b: &mut Builder<'_>, node: Node, old: Value) -> New {
-        let Some(frame) = self.frames.last_mut() else { return New::One(b.region.push(node)) };
-        let joined = match &node.op {
-            Op::Reduce(ReduceFn::Sum, over) => frame.joined(b, frame.old.node(old).inputs[0], over),
+        self.frames.node(b, node, |frame, b, node| match &node.op {
+            Op::Reduce(ReduceFn::Sum, over) => joined(frame, b, frame.old.node(old).inputs[0], over),
             _ => None,
-        };
-        let new = New::One(joined.unwrap_or_else(|| b.region.push(node)));
-        frame.new.push(new.clone());
-        new
+        })
     }
 }
 
-impl Frame {
-    /// The sum over axes of a value that is numbers times a sum.
-    fn joined(&self, b: &mut Builder<'_>, mut value: Value, over: &[AxisId]) -> Option<Value> {
-        let new = |v: Value| rewrite::one(&self.new, v);
-        let mut factors = Vec::new();
-        loop {
-            let node = self.old.node(value);
-            if self.uses[value.index()] != 1 {
-                return None;
-            }
-            let all: Vec<AxisId> = match &node.op {
-                Op::Reduce(ReduceFn::Sum, inner) | Op::Contract(inner) => inner.iter().chain(over).copied().collect(),
-                Op::Map(MapFn::Mul) => {
-                    let is_number = |v: Value| self.old.ty(v).shape.is_scalar();
-                    let [x, y] = [node.inputs[0], node.inputs[1]];
-                    let (factor, rest) = if is_number(x) { (x, y) } else { (y, x) };
-                    if !is_number(factor) {
-                        return None;
-                    }
-                    factors.push(factor);
-                    value = rest;
-                    continue;
-                }
-                _ => return None,
-            };
-            if !node.inputs.iter().all(|v| over.iter().all(|a| self.old.ty(*v).shape.contains(*a))) {
-                return None;
-            }
-            let inputs: Vec<Value> = node.inputs.iter().map(|&v| new(v)).collect();
-            let op = match node.op {
-                Op::Contract(_) => Op::Contract(all),
-                _ => Op::Reduce(ReduceFn::Sum, all),
-            };
-            let sum = b.add(op, &inputs);
-            return Some(factors.iter().rev().fold(sum, |sum, &f| b.map(MapFn::Mul, &[sum, new(f)])));
+/// The sum over axes of a value that is numbers times a sum.
+fn joined(frame: &Frame, b: &mut Builder<'_>, mut value: Value, over: &[AxisId]) -> Option<Value> {
+    let new = |v: Value| frame.stands_for(v);
+    let mut factors = Vec::new();
+    loop {
+        let node = frame.old.node(value);
+        if !frame.is_alone(value) {
+            return None;
         }
+        let all: Vec<AxisId> = match &node.op {
+            Op::Reduce(ReduceFn::Sum, inner) | Op::Contract(inner) => inner.iter().chain(over).copied().collect(),
+            Op::Map(MapFn::Mul) => {
+                let is_number = |v: Value| frame.old.ty(v).shape.is_scalar();
+                let [x, y] = [node.inputs[0], node.inputs[1]];
+                let (factor, rest) = if is_number(x) { (x, y) } else { (y, x) };
+                if !is_number(factor) {
+                    return None;
+                }
+                factors.push(factor);
+                value = rest;
+                continue;
+            }
+            _ => return None,
+        };
+        if !node.inputs.iter().all(|v| over.iter().all(|a| frame.old.ty(*v).shape.contains(*a))) {
+            return None;
+        }
+        let inputs: Vec<Value> = node.inputs.iter().map(|&v| new(v)).collect();
+        let op = match node.op {
+            Op::Contract(_) => Op::Contract(all),
+            _ => Op::Reduce(ReduceFn::Sum, all),
+        };
+        let sum = b.add(op, &inputs);
+        return Some(factors.iter().rev().fold(sum, |sum, &f| b.map(MapFn::Mul, &[sum, new(f)])));
     }
 }
 

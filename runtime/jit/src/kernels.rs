@@ -1,7 +1,7 @@
 //! Kernels ready to run: compiled row programs, and calls of hand-written ones.
 
 use crate::attention::{self, AttendShape, GradShape};
-use crate::codegen::{Code, Compiler, Context};
+use crate::codegen::{Code, Compiler, Context, prefetch};
 use crate::gemm::Product;
 use crate::gemm::many::Many;
 use crate::pool::Pool;
@@ -324,20 +324,6 @@ pub(crate) fn points<const N: usize>(dims: &[(u64, [i64; N])], offsets: [i64; N]
 
 /// How many rows ahead a scatter asks for what it adds.
 const AHEAD: usize = 2;
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
-
-/// Asks for memory that is read soon.
-fn prefetch(from: *const u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for offset in (0..bytes).step_by(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // Safety: a prefetch reads nothing that the program sees, and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(offset).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (from, bytes, LINE);
-}
 
 /// Every chunk owns some of the target's positions, which lie apart: what is read often, such as the letters of a text, would else be one
 /// chunk's. It goes through all points in order, so sums have one order.

@@ -7,6 +7,8 @@
 //! ([`whole`]), an associative scan of (factor, addition) gives it at every step (Blelloch 1990; within a chunk by doubling, Hillis and
 //! Steele 1986).
 //!
+//! Where only the last states are read, [`ends`] needs neither readings nor the states at every step.
+//!
 //! The result equals the step form up to rounding. Derivatives are those of the rewritten graph: what is kept for them grows with length
 //! times width, and with the state once for each chunk.
 

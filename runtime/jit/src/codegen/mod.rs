@@ -51,8 +51,8 @@ unsafe extern "C" fn random_key(context: *const Context, site: u64, count: usize
     }
 }
 
-/// Asks for memory that the next row reads.
-extern "C" fn prefetch(at: *const u8, bytes: usize) {
+/// Asks for memory that is read soon.
+pub(crate) extern "C" fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..bytes).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
