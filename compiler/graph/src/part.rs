@@ -23,7 +23,7 @@ const LEFT: u64 = 32;
 /// Elements of the states from which on both the kernels of a step are long and the states of one worker leave its cache.
 const LONG: u64 = 1 << 14;
 /// Largest other value that each position computes for itself though all have the same.
-const REPEATED: u64 = 1 << 10;
+const REPEATED: u64 = 1 << 12;
 
 /// Elements of the states that a worker has at a time, where single positions have fewer.
 const BLOCK: u64 = 1 << 16;
@@ -32,7 +32,7 @@ const BLOCKS: u64 = 16;
 
 /// Parts every scan along its free axes.
 pub fn part(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Part { blocks: BTreeMap::new(), within: within(&graph.region) })
+    rewrite::graph(graph, &mut Part { blocks: BTreeMap::new(), within: within(&graph.region), done: parted(&graph.region) })
 }
 
 struct Part {
@@ -41,22 +41,44 @@ struct Part {
     blocks: BTreeMap<(AxisId, u64), (AxisId, AxisId)>,
     /// Positions within the blocks of loops that were parted before.
     within: BTreeSet<AxisId>,
+    /// Axes of the scans that were parted before.
+    done: BTreeSet<AxisId>,
+}
+
+/// Every region, the outermost first.
+fn regions(outermost: &Region) -> Vec<&Region> {
+    let mut all = vec![outermost];
+    let mut next = 0;
+    while let Some(region) = all.get(next).copied() {
+        all.extend(region.nodes.iter().filter_map(|n| if let Op::Loop(l) = &n.op { Some(&l.body) } else { None }));
+        next += 1;
+    }
+    all
+}
+
+/// Axes of scans that are all there is in a loop over independent positions.
+fn parted(region: &Region) -> BTreeSet<AxisId> {
+    let mut found = BTreeSet::new();
+    for region in regions(region) {
+        for node in &region.nodes {
+            let Op::Loop(l) = &node.op else { continue };
+            let mut own = l.body.nodes.iter().filter(|n| !matches!(n.op, Op::Argument(_) | Op::Project(_)));
+            if let (LoopKind::Each, Some(Op::Loop(scan)), None) = (l.kind, own.next().map(|n| &n.op), own.next()) {
+                found.insert(scan.axis);
+            }
+        }
+    }
+    found
 }
 
 /// The inner axes of values that are split for loops over blocks.
 pub(crate) fn within(region: &Region) -> BTreeSet<AxisId> {
     let (mut over, mut splits) = (BTreeSet::new(), Vec::new());
-    let mut stack = vec![region];
-    while let Some(region) = stack.pop() {
-        for node in &region.nodes {
-            match &node.op {
-                Op::Loop(l) => {
-                    stack.push(&l.body);
-                    over.extend((l.kind == LoopKind::Each).then_some(l.axis));
-                }
-                Op::Split { into, .. } => splits.push(into),
-                _ => {}
-            }
+    for node in regions(region).into_iter().flat_map(|r| &r.nodes) {
+        match &node.op {
+            Op::Loop(l) => over.extend((l.kind == LoopKind::Each).then_some(l.axis)),
+            Op::Split { into, .. } => splits.push(into),
+            _ => {}
         }
     }
     splits.into_iter().filter(|into| into.len() == 2 && over.contains(&into[0])).map(|into| into[1]).collect()
@@ -66,6 +88,7 @@ impl Rewrite for Part {
     fn node(&mut self, b: &mut Builder<'_>, node: Node, _old: Value) -> New {
         if let Op::Loop(l) = &node.op
             && l.kind == LoopKind::Scan
+            && !self.done.contains(&l.axis)
         {
             let free = free(b.axes, l);
             if !free.is_empty() && !free.iter().any(|a| self.within.contains(a)) {
@@ -79,7 +102,14 @@ impl Rewrite for Part {
 impl Part {
     /// The loops over what is free, blocks of the first axis where positions are small.
     fn parted(&mut self, b: &mut Builder<'_>, l: &Loop, inputs: &[Value], mut free: Vec<AxisId>) -> Vec<Value> {
-        let size = block(b.axes, l, &free);
+        let limit = limit(b.axes, l, &free);
+        if free.len() > 1 && free.last().is_some_and(|a| b.axes[a.index()].size <= limit) {
+            // A block of one whole axis lies together.
+            free.pop();
+            return each(b, l, inputs, &free);
+        }
+        let all = b.axes[free[0].index()].size;
+        let size = (2..=all.min(limit)).rev().find(|s| all.is_multiple_of(*s)).unwrap_or(1);
         if size == 1 {
             return each(b, l, inputs, &free);
         }
@@ -112,13 +142,11 @@ impl Part {
     }
 }
 
-/// How many positions of the first free axis a worker takes at a time.
-fn block(axes: &[Axis], l: &Loop, free: &[AxisId]) -> u64 {
-    let size = |a: &AxisId| axes[a.index()].size;
-    let positions: u64 = free.iter().map(size).product();
+/// How many positions a worker takes at a time.
+fn limit(axes: &[Axis], l: &Loop, free: &[AxisId]) -> u64 {
+    let positions: u64 = free.iter().map(|a| axes[a.index()].size).product();
     let states: u64 = l.body.results[..l.carries].iter().map(|&r| elements(axes, &l.body.ty(r).shape)).sum();
-    let fits = |s: &u64| size(&free[0]).is_multiple_of(*s) && s * states <= BLOCK * positions && positions >= BLOCKS * s;
-    (2..=size(&free[0])).rev().find(fits).unwrap_or(1)
+    (positions / BLOCKS).min((BLOCK * positions).checked_div(states).unwrap_or(1))
 }
 
 fn elements(axes: &[Axis], shape: &Shape) -> u64 {
