@@ -88,4 +88,48 @@ fn main() {
         let name = format!("{what} {m}x{n}x{k}");
         println!("{name:24} {:8.1} {:8.1} {:8.1} {:8.1}", rate(library), rate(own), rate(halves), rate(both));
     }
+    heads(set);
+}
+
+/// Products of a chunk of a fast-weight memory: eight heads side by side in rows of `8 * size`, states and pairs in one piece.
+fn heads(set: &Primitives) {
+    println!("\n{:24} {:>8} {:>8}", "eight heads", "crate 1", "own 1");
+    let length = 256;
+    for size in [16, 32, 64] {
+        let steps = size;
+        let wide = [8 * size as isize, 1];
+        let near = [size as isize, 1];
+        let turned = |[r, c]: [isize; 2]| [c, r];
+        for (what, a, b, c) in [
+            ("rows with a state", wide, near, near),
+            ("rows with rows", wide, turned(wide), near),
+            ("columns with pairs", turned(wide), near, near),
+            ("pairs with rows", near, wide, wide),
+            ("columns of pairs, rows", turned(near), wide, wide),
+            ("rows with state turned", wide, turned(near), wide),
+        ] {
+            let x = vec![1.0f32; length * 8 * size];
+            let y = vec![1.0f32; length * 8 * size];
+            let mut z = vec![0.0f32; length * 8 * size];
+            let product = Product { m: size, n: size, k: size, a, b, c, alpha: 1.0, beta: 0.0 };
+            let place = |strides: [isize; 2], chunk: usize, head: usize| {
+                if strides.contains(&wide[0]) { chunk * steps * 8 * size + head * size } else { (chunk * 8 + head) * size * size }
+            };
+            let flops = 2.0 * (size * size * length * 8) as f64;
+            let repeat = (2e8 / flops) as usize + 1;
+            let (px, py, pz) = (x.as_ptr(), y.as_ptr(), z.as_mut_ptr());
+            let seconds = best(7, own_time, |library| {
+                for _ in 0..repeat {
+                    for unit in 0..length / steps * 8 {
+                        let at = |s: [isize; 2]| place(s, unit / 8, unit % 8);
+                        let (x, y, z) = (px.wrapping_add(at(a)), py.wrapping_add(at(b)), pz.wrapping_add(at(c)));
+                        // Safety: the matrices hold what the strides name.
+                        unsafe { if library { product.library(x, y, z) } else { product.run(set, x, y, z) } }
+                    }
+                }
+            });
+            let [library, own] = seconds.map(|s| flops * repeat as f64 / s / 1e9);
+            println!("{:24} {library:8.1} {own:8.1}", format!("{what} {size}"));
+        }
+    }
 }

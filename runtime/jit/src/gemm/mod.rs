@@ -6,6 +6,7 @@
 pub(crate) mod blocked;
 pub(crate) mod gathered;
 pub(crate) mod many;
+pub(crate) mod near;
 mod pack;
 pub(crate) mod small;
 #[cfg(test)]
@@ -81,8 +82,9 @@ impl Product {
             if space.is_empty() {
                 space.resize(blocked::SPACE, 0.0);
             }
-            // Safety: the caller's; `space` holds what the kernel needs.
-            unsafe { (set.product())(&raw const product, a, b, c, space.as_mut_ptr()) }
+            let kernel = if near::fits(&product) { set.near() } else { set.product() };
+            // Safety: the caller's; `space` holds what the kernels need.
+            unsafe { kernel(&raw const product, a, b, c, space.as_mut_ptr()) }
         });
     }
 

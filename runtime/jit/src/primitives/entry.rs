@@ -6,7 +6,7 @@ use super::simd::portable::Portable;
 use super::{fused, lane, layout, random, reduce};
 use crate::attention::{self, AttendShape, GradShape};
 use crate::gemm::gathered::{self, Gathered, Outer};
-use crate::gemm::{Product, blocked, small};
+use crate::gemm::{Product, blocked, near, small};
 use crate::state::{self, Operands, RankOne};
 
 macro_rules! entries {
@@ -56,6 +56,7 @@ entries! {
     outer [] [] (product: *const Outer, a: *const f32, a_points: *const isize, b: *const f32, b_points: *const isize, c: *mut f32,
         space: *mut f32) = gathered::outer;
     rank_one [] [] (shape: *const RankOne, operands: *const Operands) = state::rank_one;
+    near [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) = near::product;
     small [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32) = small::product;
     attend [] [] (shape: *const AttendShape, block: usize, q: *const f32, k: *const f32, v: *const f32, mix: *mut f32, lse: *mut f32,
         scratch: *mut f32) = attention::attend_kernel;

@@ -65,6 +65,7 @@ pub struct Primitives {
     product: fn() -> *const u8,
     gathered: fn() -> *const u8,
     outer: fn() -> *const u8,
+    near: fn() -> *const u8,
     small: fn() -> *const u8,
     rank_one: fn() -> *const u8,
     attend: fn() -> *const u8,
@@ -84,6 +85,7 @@ macro_rules! set {
             product: <$isa as entry::Isa>::product,
             gathered: <$isa as entry::Isa>::gathered,
             outer: <$isa as entry::Isa>::outer,
+            near: <$isa as entry::Isa>::near,
             small: <$isa as entry::Isa>::small,
             rank_one: <$isa as entry::Isa>::rank_one,
             attend: <$isa as entry::Isa>::attend,
@@ -263,6 +265,11 @@ impl Primitives {
     pub(crate) fn product(&self) -> ProductFn {
         // Safety: the entry point has this signature.
         unsafe { std::mem::transmute::<*const u8, ProductFn>((self.product)()) }
+    }
+
+    pub(crate) fn near(&self) -> ProductFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, ProductFn>((self.near)()) }
     }
 
     pub(crate) fn gathered(&self) -> GatheredFn {
