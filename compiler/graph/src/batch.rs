@@ -9,7 +9,7 @@ use crate::entity::Value;
 use crate::graph::{Axis, Graph, Node};
 use crate::op::{Loop, LoopKind, MapFn, Op};
 use crate::rewrite::{self, New, Rewrite};
-use crate::shape::Shape;
+use crate::shape::elements;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many times larger than what it replaces a new stacked input or a new collected value may be.
@@ -56,10 +56,6 @@ pub(crate) fn depends(l: &Loop) -> Vec<Depends> {
         });
     }
     out
-}
-
-fn elements(axes: &[Axis], shape: &Shape) -> u64 {
-    shape.iter().fold(1, |n: u64, a| n.saturating_mul(axes[a.index()].size))
 }
 
 /// Whether a node means the same for all positions of `axis` at once, given operands that have it.

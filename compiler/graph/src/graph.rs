@@ -91,9 +91,14 @@ impl Graph {
         &self.axes[axis.index()].name
     }
 
+    /// Number of bytes of a value, saturating.
+    pub fn bytes(&self, ty: &Ty) -> u64 {
+        crate::shape::bytes(&self.axes, ty)
+    }
+
     /// Number of elements of a shape, saturating.
     pub fn elements(&self, shape: &Shape) -> u64 {
-        shape.iter().fold(1u64, |n, a| n.saturating_mul(self.size(a)))
+        crate::shape::elements(&self.axes, shape)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::entity::{AxisId, Value};
 use crate::graph::{Node, Origin, Region};
 use crate::op::{MapFn, Op};
 use crate::rewrite::{self, Frame, Frames, New, Rewrite};
-use crate::shape::Shape;
+use crate::shape::{Shape, elements};
 
 /// How many lookups there are at least for each row of a table.
 const OFTEN: u64 = 2;
@@ -68,12 +68,8 @@ impl Rewrite for Lookup {
     }
 }
 
-fn elements(b: &Builder<'_>, shape: &Shape) -> u64 {
-    shape.iter().fold(1, |n: u64, a| n.saturating_mul(b.axes[a.index()].size))
-}
-
 fn is_often(b: &Builder<'_>, axis: AxisId, positions: &Shape, bounds: Bounds) -> bool {
-    b.axes[axis.index()].size.saturating_mul(bounds.often) <= elements(b, positions)
+    b.axes[axis.index()].size.saturating_mul(bounds.often) <= elements(b.axes, positions)
 }
 
 /// What is looked up, also under a renaming of the table's axes.
@@ -120,7 +116,7 @@ fn product(b: &mut Builder<'_>, value: Value, other: Value, over: &Shape, bounds
         b.origin = before;
         return Some(found);
     }
-    let wide = elements(b, &rows.minus(over)) >= bounds.wide;
+    let wide = elements(b.axes, &rows.minus(over)) >= bounds.wide;
     if wide && over.contains_all(&points) && theirs.contains_all(&points) {
         let keep = theirs.minus(&points);
         let sums = scatter(b, axis, &keep, positions, other, origin);
@@ -201,7 +197,7 @@ impl Scattered<'_> {
         let lacks = |v: Value| b.shape(v).intersection(points).is_scalar() && !b.shape(v).contains(axis);
         let (moving, other) = if has(x) && lacks(y) { (x, y) } else { (y, x) };
         let fits = has(moving) && lacks(other) && !b.shape(moving).contains(axis) && !over.iter().any(|a| points.contains(*a));
-        let wide = elements(b, &b.shape(other).minus(&Shape::of(over.iter().copied())).minus(b.shape(moving))) >= self.bounds.wide;
+        let wide = elements(b.axes, &b.shape(other).minus(&Shape::of(over.iter().copied())).minus(b.shape(moving))) >= self.bounds.wide;
         (fits && wide).then(|| (moving, other, over.to_vec()))
     }
 }

@@ -13,7 +13,7 @@ use crate::entity::{AxisId, Value};
 use crate::graph::{Axis, Graph, Node, Region};
 use crate::op::{Loop, LoopKind, Op};
 use crate::rewrite::{self, New, Rewrite};
-use crate::shape::{Shape, Ty};
+use crate::shape::{Shape, Ty, elements};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest operand, in elements, that the positions of a parted axis share in a contraction.
@@ -147,10 +147,6 @@ fn limit(axes: &[Axis], l: &Loop, free: &[AxisId]) -> u64 {
     let positions: u64 = free.iter().map(|a| axes[a.index()].size).product();
     let states: u64 = l.body.results[..l.carries].iter().map(|&r| elements(axes, &l.body.ty(r).shape)).sum();
     (positions / BLOCKS).min((BLOCK * positions).checked_div(states).unwrap_or(1))
-}
-
-fn elements(axes: &[Axis], shape: &Shape) -> u64 {
-    shape.iter().fold(1, |n: u64, a| n.saturating_mul(axes[a.index()].size))
 }
 
 /// Axes to part along, the longest first.

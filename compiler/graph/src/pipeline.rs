@@ -18,9 +18,11 @@ use crate::lookup::{lookup, lookup_always};
 use crate::op::Op;
 use crate::parallel::{Way, ends, ends_always, parallel};
 use crate::part::part;
+use crate::peel::peel;
 use crate::products::products;
 use crate::recognise::recognise;
 use crate::recompute::recompute;
+use crate::rowwise::rowwise;
 use crate::segment::{Keep, segments};
 use crate::simplify::simplify;
 use crate::sink::sink;
@@ -191,8 +193,8 @@ fn apply(pass: &'static str, run: &dyn Fn(&Graph) -> Graph, now: Graph, check: b
     Ok((next, time))
 }
 
-/// What tidies up after scans were rewritten.
-const TIDY: &[Pass] = &[pass("simplify", simplify), pass("cse", cse), pass("dce", dce)];
+/// What tidies up after scans were rewritten, and leaves functions of looked-up rows to their table.
+const TIDY: &[Pass] = &[pass("simplify", simplify), pass("cse", cse), pass("rowwise", rowwise), pass("cse", cse), pass("dce", dce)];
 
 /// How scans are computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -217,6 +219,7 @@ pub fn prepare(graph: &Graph, scans: Scans, check: bool) -> Result<Graph, Box<Fa
     if scans == Scans::PLAIN {
         return Ok(graph);
     }
+    (graph, _) = apply("peel", &peel, graph, check)?;
     (graph, _) = apply("parallel", &|graph| parallel(graph, scans.way), graph, check)?;
     (graph, _) = apply("segment", &|graph| segments(graph, scans.keep), graph, check)?;
     run(&graph, TIDY, check).map(|r| r.0)

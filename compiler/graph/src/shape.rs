@@ -1,6 +1,7 @@
 //! Element types and shapes. A shape is a *set* of axes: order carries no meaning before `schedule`.
 
 use crate::entity::AxisId;
+use crate::graph::Axis;
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -47,6 +48,16 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Elements of a shape, saturating.
+pub(crate) fn elements(axes: &[Axis], shape: &Shape) -> u64 {
+    shape.iter().fold(1, |n: u64, a| n.saturating_mul(axes[a.index()].size))
+}
+
+/// Bytes of a value, saturating.
+pub(crate) fn bytes(axes: &[Axis], ty: &Ty) -> u64 {
+    elements(axes, &ty.shape).saturating_mul(ty.dtype.bytes())
 }
 
 /// A set of axes, kept sorted by id so that equal sets compare equal.

@@ -55,7 +55,7 @@ fn written_out(b: &mut Builder<'_>, l: &Loop, inputs: &[Value]) -> Vec<Value> {
 }
 
 /// The body on these arguments.
-fn applied(b: &mut Builder<'_>, body: &Region, arguments: &[Value]) -> Vec<Value> {
+pub(crate) fn applied(b: &mut Builder<'_>, body: &Region, arguments: &[Value]) -> Vec<Value> {
     let mut to: Vec<Value> = Vec::with_capacity(body.nodes.len());
     for node in &body.nodes {
         to.push(match &node.op {

@@ -68,8 +68,7 @@ fn keeps(axes: &[Axis], body: &Region, difference: Value, state: u64, depends: &
 }
 
 fn bytes(axes: &[Axis], body: &Region, v: Value) -> u64 {
-    let ty = body.ty(v);
-    ty.shape.iter().fold(ty.dtype.bytes(), |n, a| n.saturating_mul(axes[a.index()].size))
+    crate::shape::bytes(axes, body.ty(v))
 }
 
 /// Bytes of the states of one step that the backward pass can compute backwards, and of all.

@@ -101,7 +101,5 @@ fn written(region: &Region, origins: &[Origin], late: &[bool]) -> Vec<bool> {
 
 /// Bytes of a value, within what the flow can add up.
 fn bytes(region: &Region, axes: &[Axis], value: Value) -> u64 {
-    let ty = region.ty(value);
-    let elements = ty.shape.iter().fold(1u64, |n, a| n.saturating_mul(axes[a.index()].size));
-    elements.saturating_mul(ty.dtype.bytes()).clamp(1, NEVER / 1024)
+    crate::shape::bytes(axes, region.ty(value)).clamp(1, NEVER / 1024)
 }

@@ -133,7 +133,7 @@ impl Build<'_> {
             nodes: vec![line],
             stored: Vec::new(),
             flops: 0,
-            bytes: u128::from(self.bytes(ty)),
+            bytes: u128::from(self.graph.bytes(ty)),
             times,
             parent,
             side,
@@ -144,10 +144,6 @@ impl Build<'_> {
 
     fn shape(&self, ty: &Ty) -> String {
         type_text(&self.labels, ty.dtype, ty.shape.iter())
-    }
-
-    fn bytes(&self, ty: &Ty) -> u64 {
-        self.graph.elements(&ty.shape).saturating_mul(ty.dtype.bytes())
     }
 
     /// Adds a node to its box, with the views it reads through.
@@ -200,7 +196,7 @@ impl Build<'_> {
             Source::Inline(_) => {}
             Source::Stored(name, slice) => {
                 let ty = self.shape(&made.types[value.index()]);
-                let bytes = super::bytes(self.bytes(&made.types[value.index()]).into());
+                let bytes = super::bytes(self.graph.bytes(&made.types[value.index()]).into());
                 let slice = if *slice { "slice of " } else { "" };
                 let text = format!("{slice}{name} {ty} {bytes}");
                 let stored = &mut self.picture.groups[reader].stored;
@@ -216,7 +212,7 @@ impl Build<'_> {
                     to: reader,
                     value: value.to_string(),
                     shape: self.shape(ty),
-                    bytes: self.bytes(ty),
+                    bytes: self.graph.bytes(ty),
                     out_of: *port,
                     into,
                 };
@@ -322,7 +318,7 @@ impl Build<'_> {
             let name = &out.port.name;
             match (&made.sources[out.value.index()], out.update) {
                 (Source::Made { group, .. }, true) => {
-                    let bytes = self.bytes(self.graph.region.ty(out.value));
+                    let bytes = self.graph.bytes(self.graph.region.ty(out.value));
                     let group = &mut self.picture.groups[*group];
                     group.stored.push(format!("=> {name} {}", super::bytes(bytes.into())));
                     group.bytes = group.bytes.saturating_add(bytes.into());

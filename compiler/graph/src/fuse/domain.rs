@@ -50,7 +50,7 @@ pub fn fit(graph: &Graph, region: &Region, layout: &Layout, members: &[Value]) -
         }
         let to_row = over.clone();
         let whole = over == domain;
-        let fits_row = elements(graph, &to_row) <= LONGEST_ROW;
+        let fits_row = graph.elements(&to_row) <= LONGEST_ROW;
         if consumed(v) || f.is_none() {
             if (!fits_row && consumed(v)) || !demand(vec![to_row]) {
                 return None;
@@ -90,11 +90,6 @@ fn ahead(region: &Region, members: &[Value], domain: &Shape) -> u64 {
         };
     }
     total
-}
-
-/// Elements of a shape.
-fn elements(graph: &Graph, shape: &Shape) -> u64 {
-    graph.elements(shape)
 }
 
 /// The axis that varies fastest in memory over the domain.

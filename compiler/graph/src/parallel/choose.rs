@@ -6,7 +6,7 @@ use super::{Chosen, Way};
 use crate::entity::Value;
 use crate::graph::Axis;
 use crate::op::{Loop, Op};
-use crate::shape::Shape;
+use crate::shape::{Shape, elements};
 
 /// Lengths of chunks that are tried.
 const CHUNKS: [u64; 3] = [16, 32, 64];
@@ -30,10 +30,6 @@ pub(super) fn choose(axes: &[Axis], l: &Loop, plan: &Plan, way: Way) -> Chosen {
             if worth { named(best) } else { Chosen::Step }
         }
     }
-}
-
-fn elements(axes: &[Axis], shape: &Shape) -> u64 {
-    shape.iter().fold(1, |n: u64, a| n.saturating_mul(axes[a.index()].size))
 }
 
 /// Axes of values of the step.

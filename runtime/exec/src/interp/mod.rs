@@ -61,7 +61,7 @@ impl Executable for Program {
     fn memory(&self) -> Memory {
         let mut memory = Memory { arena: values(&self.graph, &self.graph.region), ..Memory::default() };
         for node in &self.graph.region.nodes {
-            let bytes = bytes(&self.graph, &node.ty);
+            let bytes = self.graph.bytes(&node.ty);
             match node.op {
                 Op::Param(_) => memory.store = memory.store.saturating_add(bytes),
                 Op::Input(_) => memory.ports = memory.ports.saturating_add(bytes),
@@ -69,7 +69,7 @@ impl Executable for Program {
             }
         }
         for output in self.graph.outputs.iter().filter(|o| !o.update) {
-            memory.ports = memory.ports.saturating_add(bytes(&self.graph, self.graph.region.ty(output.value)));
+            memory.ports = memory.ports.saturating_add(self.graph.bytes(self.graph.region.ty(output.value)));
         }
         memory
     }
@@ -98,14 +98,10 @@ impl Executable for Program {
     }
 }
 
-fn bytes(graph: &Graph, ty: &Ty) -> u64 {
-    graph.elements(&ty.shape).saturating_mul(ty.dtype.bytes())
-}
-
 fn values(graph: &Graph, region: &ogive_graph::Region) -> u64 {
     region.nodes.iter().fold(0, |total: u64, node| {
         let inner = if let Op::Loop(l) = &node.op { values(graph, &l.body) } else { 0 };
-        total.saturating_add(bytes(graph, &node.ty)).saturating_add(inner)
+        total.saturating_add(graph.bytes(&node.ty)).saturating_add(inner)
     })
 }
 

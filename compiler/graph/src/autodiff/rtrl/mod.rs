@@ -23,7 +23,7 @@ pub(super) use rule::asked;
 use super::GradError;
 use crate::entity::Value;
 use crate::graph::{Axis, Origin};
-use crate::shape::Shape;
+use crate::shape::{Shape, elements};
 
 /// Most positions of axes that mix among themselves for which a state still counts as made of units that do not mix: a complex number in
 /// two parts, a small rotation.
@@ -103,10 +103,6 @@ pub struct Stacked {
     pub upper: Origin,
     /// The scan below it, where there is one place for it.
     pub lower: Option<Origin>,
-}
-
-fn elements(axes: &[Axis], shape: &Shape) -> u64 {
-    shape.iter().fold(1u64, |n, a| n.saturating_mul(axes[a.index()].size))
 }
 
 fn named(axes: &[Axis], shape: &Shape) -> Vec<(String, u64)> {
