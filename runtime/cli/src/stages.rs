@@ -140,10 +140,17 @@ pub fn elaborated(spec: &Spec, subject: &Subject, settings: &Settings) -> Result
 ///
 /// # Errors
 /// What has no size or no derivative.
-pub fn final_graph(elaborated: &Elaborated, training: bool, scans: Scans) -> Result<Graph, StageError> {
+pub fn given_graph(elaborated: &Elaborated, training: bool, scans: Scans) -> Result<Graph, StageError> {
     let lowered = elaborated.lower()?;
-    let graph = if training { differentiated(elaborated, &lowered, scans)? } else { prepared(&lowered.graph, scans)? };
-    passes(&graph, &pipeline::backend(scans.way == Way::Step))
+    if training { differentiated(elaborated, &lowered, scans) } else { prepared(&lowered.graph, scans) }
+}
+
+/// [`given_graph`] after the back end's own passes, which it does not run twice: what there is to fuse.
+///
+/// # Errors
+/// As [`given_graph`].
+pub fn final_graph(elaborated: &Elaborated, training: bool, scans: Scans) -> Result<Graph, StageError> {
+    passes(&given_graph(elaborated, training, scans)?, &pipeline::backend(scans.way == Way::Step))
 }
 
 /// How the back end plans a graph that scans were asked for in.
@@ -291,9 +298,10 @@ pub fn text(spec: &Spec, subject: &Subject, settings: &Settings, stage: Stage, t
         Stage::Differentiate => ogive_graph::text::print_plain(&differentiated(&elaborated, &elaborated.lower()?, scans)?),
         Stage::Fuse => groups(&final_graph(&elaborated, training, scans)?),
         Stage::Schedule => {
-            ogive_graph::plan::print(&ogive_jit::plan(&final_graph(&elaborated, training, scans)?, &options(scans)).map_err(|e| other(&e))?)
+            let graph = given_graph(&elaborated, training, scans)?;
+            ogive_graph::plan::print(&ogive_jit::plan(&graph, &options(scans)).map_err(|e| other(&e))?)
         }
-        Stage::Codegen => ogive_jit::code(&final_graph(&elaborated, training, scans)?, &options(scans)).map_err(|e| other(&e))?,
+        Stage::Codegen => ogive_jit::code(&given_graph(&elaborated, training, scans)?, &options(scans)).map_err(|e| other(&e))?,
     })
 }
 

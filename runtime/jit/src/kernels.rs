@@ -138,7 +138,7 @@ impl Prepared {
 
     /// Whether several launches that are independent can run as one, with the arguments of each one behind the other.
     pub(crate) fn joins(&self) -> bool {
-        matches!(self.0, Call::Gemm { .. })
+        matches!(self.0, Call::Gemm { .. } | Call::Many(_))
     }
 
     /// Runs on the given arguments.

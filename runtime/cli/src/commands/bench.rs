@@ -139,7 +139,7 @@ fn forward(
         }
     };
     let lowered = elaborated.lower().map_err(|e| stage_failed(e, spec))?;
-    let graph = stages::final_graph(&elaborated, false, args.scans.asked()).map_err(|e| stage_failed(e, spec))?;
+    let graph = stages::given_graph(&elaborated, false, args.scans.asked()).map_err(|e| stage_failed(e, spec))?;
     let (backend, trace) = backends::profiled(&args.device, args.profile)?;
     let mut executable = backend.compile(&graph, &backends::options(&args.device, args.scans.asked())).map_err(backends::failed)?;
     let params = lowered.params.iter().map(|p| (p.name.clone(), dims(&p.dims)));

@@ -197,9 +197,9 @@ fn positions(graph: &Graph, program: &Program) -> Vec<AxisId> {
 
 fn memory(elaborated: &Elaborated, parameters: u64, scans: Scans) -> Result<Memory, StageError> {
     let (graph, optimizer) = match elaborated {
-        Elaborated::Program(_) => (stages::final_graph(elaborated, false, scans)?, None),
+        Elaborated::Program(_) => (stages::given_graph(elaborated, false, scans)?, None),
         Elaborated::Experiment(_) => {
-            let graph = stages::final_graph(elaborated, true, scans)?;
+            let graph = stages::given_graph(elaborated, true, scans)?;
             (graph, Some(0))
         }
     };

@@ -1,6 +1,6 @@
-//! Small products of a batch: which of them is the vector, and that no operand is packed, is settled once for all.
+//! Small products of a batch: the kernel for them, and which operand is the vector or lies in columns, is settled once for all.
 
-use super::{Product, SmallFn, small};
+use super::{Product, ProductFn, SmallFn, near, pack, small, with_space};
 use crate::kernels::{Shared, offset};
 use crate::pool::Pool;
 use crate::primitives::Primitives;
@@ -9,14 +9,22 @@ use ogive_graph::kernel::Gemm;
 /// Multiplications that are worth a task of their own.
 const TASK: u64 = 1 << 16;
 
-/// A batch of products that the kernel of small ones computes.
+/// A batch of products that the kernels of small ones compute.
 pub(crate) struct Many {
     product: Product,
     /// Whether it computes `C^T = B^T A^T`.
     turned: bool,
     batch: Vec<(u64, [i64; 3])>,
     tasks: u64,
-    small: SmallFn,
+    kernel: Kernel,
+}
+
+#[derive(Clone, Copy)]
+enum Kernel {
+    /// Of vectors.
+    Small(SmallFn),
+    /// Of matrices that the first-level cache holds.
+    Near(ProductFn),
 }
 
 impl Many {
@@ -25,30 +33,67 @@ impl Many {
         let strides = |pair: [i64; 2]| pair.map(|s| s as isize);
         let (m, n, k) = (g.m as usize, g.n as usize, g.k as usize);
         let product = Product { m, n, k, a: strides(g.a), b: strides(g.b), c: strides(g.c), alpha: 1.0, beta: 0.0 };
-        let (product, turned) = [(product, false), (product.turned(), true)].into_iter().find(|p| small::fits(&p.0))?;
         let batch: Vec<(u64, [i64; 3])> = g.batch.iter().map(|l| (l.size, l.strides)).collect();
         let units: u64 = batch.iter().map(|b| b.0).product();
+        let both = [(product, false), (product.turned(), true)];
+        let (vectors, matrices) = (both.iter().find(|p| small::fits(&p.0)), both.iter().find(|p| near::fits(&p.0)));
+        let ((product, turned), kernel) = match (vectors, matrices) {
+            (Some(&found), _) => (found, Kernel::Small(primitives.small())),
+            (None, Some(&found)) if primitives.name() != "portable" => (found, Kernel::Near(primitives.near())),
+            _ => return None,
+        };
         let work = units.saturating_mul(g.m * g.n * g.k);
         let whole = g.m_parts * g.n_parts == 1 && g.sums.is_empty();
-        whole.then(|| Many { product, turned, batch, tasks: (work / TASK).clamp(1, units.max(1)), small: primitives.small() })
+        whole.then(|| Many { product, turned, batch, tasks: (work / TASK).clamp(1, units.max(1)), kernel })
     }
 
-    /// Computes them.
+    /// Computes them, and those of more launches, whose arguments lie behind the first's.
     ///
     /// # Safety
     /// `args` are a, b and c, and hold what the strides reach; no element of c is one of a, of b or of another product.
     pub(crate) unsafe fn run(&self, args: &[*mut u8], pool: &Pool) {
-        let units: u64 = self.batch.iter().map(|b| b.0).product();
-        let pointers = Shared([args[0].cast::<f32>(), args[1].cast::<f32>(), args[2].cast::<f32>()]);
-        pool.run(self.tasks as usize, &|task, _| {
-            let [a, b, c] = pointers.get();
-            for unit in (task as u64 * units / self.tasks)..((task as u64 + 1) * units / self.tasks) {
-                let moves = offset(&self.batch, unit);
-                let at = |p: *mut f32, i: usize| p.wrapping_offset(moves[i] as isize);
-                let (x, y) = if self.turned { (at(b, 1), at(a, 0)) } else { (at(a, 0), at(b, 1)) };
-                // Safety: the caller's.
-                unsafe { (self.small)(&raw const self.product, x, y, at(c, 2)) };
+        let each: u64 = self.batch.iter().map(|b| b.0).product();
+        let launches = args.len() as u64 / 3;
+        let (units, tasks) = (each * launches, self.tasks * launches);
+        let pointers = Shared(args.as_ptr().cast::<*mut f32>());
+        let place = |unit: u64| {
+            let moves = offset(&self.batch, unit % each);
+            // Safety: three arguments for each launch.
+            let at = |i: usize| unsafe { *pointers.get().add((unit / each) as usize * 3 + i) }.wrapping_offset(moves[i] as isize);
+            if self.turned { [at(1), at(0), at(2)] } else { [at(0), at(1), at(2)] }
+        };
+        pool.run(tasks as usize, &|task, _| {
+            let own = (task as u64 * units / tasks)..((task as u64 + 1) * units / tasks);
+            match self.kernel {
+                Kernel::Small(kernel) => {
+                    for unit in own {
+                        let [a, b, c] = place(unit);
+                        // Safety: the caller's.
+                        unsafe { kernel(&raw const self.product, a, b, c) };
+                    }
+                }
+                Kernel::Near(kernel) => with_space(|space| {
+                    for unit in own.clone() {
+                        let [a, b, c] = place(unit);
+                        if unit + 1 < own.end {
+                            self.ask(place(unit + 1));
+                        }
+                        // Safety: the caller's; the space is what the kernel needs.
+                        unsafe { kernel(&raw const self.product, a, b, c, space) };
+                    }
+                }),
             }
         });
+    }
+
+    /// Asks for the matrices of the product after this one.
+    fn ask(&self, [a, b, c]: [*mut f32; 3]) {
+        let p = &self.product;
+        for (at, [rows, columns], [down, along]) in [(a, [p.m, p.k], p.a), (b, [p.k, p.n], p.b), (c, [p.m, p.n], p.c)] {
+            let (pieces, apart, length) = if along == 1 { (rows, down, columns) } else { (columns, along, rows) };
+            for piece in 0..pieces as isize {
+                pack::fetch_soon(at.wrapping_offset(piece * apart), length);
+            }
+        }
     }
 }

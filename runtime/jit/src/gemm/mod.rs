@@ -48,6 +48,16 @@ thread_local! {
     static SPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Calls `body` with this thread's room for packed blocks: [`blocked::SPACE`] f32s.
+fn with_space(body: impl FnOnce(*mut f32)) {
+    SPACE.with_borrow_mut(|space| {
+        if space.is_empty() {
+            space.resize(blocked::SPACE, 0.0);
+        }
+        body(space.as_mut_ptr());
+    });
+}
+
 impl Product {
     /// The same product as `C^T = B^T A^T`.
     #[must_use]
@@ -78,14 +88,9 @@ impl Product {
             // Safety: the caller's.
             return unsafe { product.library(a, b, c) };
         }
-        SPACE.with_borrow_mut(|space| {
-            if space.is_empty() {
-                space.resize(blocked::SPACE, 0.0);
-            }
-            let kernel = if near::fits(&product) { set.near() } else { set.product() };
-            // Safety: the caller's; `space` holds what the kernels need.
-            unsafe { kernel(&raw const product, a, b, c, space.as_mut_ptr()) }
-        });
+        let kernel = if near::fits(&product) { set.near() } else { set.product() };
+        // Safety: the caller's; the space is what the kernels need.
+        with_space(|space| unsafe { kernel(&raw const product, a, b, c, space) });
     }
 
     /// Computes it with the `gemm` crate.
