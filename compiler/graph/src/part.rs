@@ -32,17 +32,15 @@ const BLOCKS: u64 = 16;
 
 /// Parts every scan along its free axes.
 pub fn part(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Part { blocks: BTreeMap::new(), within: within(&graph.region), done: parted(&graph.region) })
+    rewrite::graph(graph, &mut Part { blocks: BTreeMap::new(), within: within(graph) })
 }
 
 struct Part {
     /// Of axes in blocks: the axes of the blocks and of the positions in a block. One pair for all loops, so that what one loop leaves in
     /// blocks another takes in blocks.
     blocks: BTreeMap<(AxisId, u64), (AxisId, AxisId)>,
-    /// Positions within the blocks of loops that were parted before.
+    /// Positions that loops which were parted before take together.
     within: BTreeSet<AxisId>,
-    /// Axes of the scans that were parted before.
-    done: BTreeSet<AxisId>,
 }
 
 /// Every region, the outermost first.
@@ -56,39 +54,29 @@ fn regions(outermost: &Region) -> Vec<&Region> {
     all
 }
 
-/// Axes of scans that are all there is in a loop over independent positions.
-fn parted(region: &Region) -> BTreeSet<AxisId> {
-    let mut found = BTreeSet::new();
-    for region in regions(region) {
-        for node in &region.nodes {
-            let Op::Loop(l) = &node.op else { continue };
-            let mut own = l.body.nodes.iter().filter(|n| !matches!(n.op, Op::Argument(_) | Op::Project(_)));
-            if let (LoopKind::Each, Some(Op::Loop(scan)), None) = (l.kind, own.next().map(|n| &n.op), own.next()) {
-                found.insert(scan.axis);
-            }
-        }
-    }
-    found
-}
-
-/// The inner axes of values that are split for loops over blocks.
-pub(crate) fn within(region: &Region) -> BTreeSet<AxisId> {
-    let (mut over, mut splits) = (BTreeSet::new(), Vec::new());
-    for node in regions(region).into_iter().flat_map(|r| &r.nodes) {
+/// The axes of the positions that a worker takes together: inner axes of values that are split for loops over blocks, and what scans in
+/// loops over other positions are free along.
+pub(crate) fn within(graph: &Graph) -> BTreeSet<AxisId> {
+    let (mut over, mut splits, mut found) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+    for node in regions(&graph.region).into_iter().flat_map(|r| &r.nodes) {
         match &node.op {
-            Op::Loop(l) => over.extend((l.kind == LoopKind::Each).then_some(l.axis)),
+            Op::Loop(l) if l.kind == LoopKind::Each => {
+                over.insert(l.axis);
+                let scan = |n: &Node| if let Op::Loop(l) = &n.op { (l.kind == LoopKind::Scan).then(|| free(&graph.axes, l)) } else { None };
+                found.extend(l.body.nodes.iter().filter_map(scan).flatten());
+            }
             Op::Split { into, .. } => splits.push(into),
             _ => {}
         }
     }
-    splits.into_iter().filter(|into| into.len() == 2 && over.contains(&into[0])).map(|into| into[1]).collect()
+    found.extend(splits.into_iter().filter(|into| into.len() == 2 && over.contains(&into[0])).map(|into| into[1]));
+    found
 }
 
 impl Rewrite for Part {
     fn node(&mut self, b: &mut Builder<'_>, node: Node, _old: Value) -> New {
         if let Op::Loop(l) = &node.op
             && l.kind == LoopKind::Scan
-            && !self.done.contains(&l.axis)
         {
             let free = free(b.axes, l);
             if !free.is_empty() && !free.iter().any(|a| self.within.contains(a)) {

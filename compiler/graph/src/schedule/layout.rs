@@ -45,7 +45,7 @@ pub fn layouts(graph: &Graph) -> Layout {
             wishes[output.value.index()].get_or_insert_with(|| output.port.order.clone());
         }
     }
-    let known = Known { data, within: part::within(&graph.region) };
+    let known = Known { data, within: part::within(graph) };
     region(&graph.region, &known, &[], wishes)
 }
 
