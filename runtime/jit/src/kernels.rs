@@ -54,7 +54,7 @@ enum Call {
     State(Program),
     Gemm { gemm: Gemm, primitives: &'static Primitives },
     Many(Many),
-    Solve { solve: Solve, primitives: &'static Primitives, scaled: Scaled },
+    Solve { solve: Solve, primitives: &'static Primitives },
     Attend { attend: Attend, shape: GradShape, primitives: &'static Primitives },
     Scatter { scatter: Scatter, accumulate: Accumulate },
     Fold { fold: Fold, accumulate: Accumulate },
@@ -102,7 +102,7 @@ impl Prepared {
                 Some(many) => Call::Many(many),
                 None => Call::Gemm { gemm: gemm.clone(), primitives },
             },
-            Work::Solve(solve) => Call::Solve { solve: solve.clone(), primitives, scaled: row_primitives(primitives).1 },
+            Work::Solve(solve) => Call::Solve { solve: solve.clone(), primitives },
             Work::Scatter(scatter) if scatter.clear.len() > AXES => return Err(format!("scatter into more than {AXES} axes")),
             Work::Fold(fold) if fold.dims.len() > AXES => return Err(format!("fold more than {AXES} axes")),
             Work::Scatter(scatter) => {
@@ -161,7 +161,7 @@ impl Prepared {
             Call::Gemm { gemm, primitives } => products(gemm, primitives, args, pool),
             // Safety: as above; the plan gives results memory of their own.
             Call::Many(many) => unsafe { many.run(args, pool) },
-            Call::Solve { solve, primitives, scaled } => crate::solve::solve(solve, primitives, args, pool, *scaled),
+            Call::Solve { solve, primitives } => crate::solve::solve(solve, primitives, args, pool),
             Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
             Call::Scatter { scatter, accumulate } => scattered(scatter, args, pool, context, *accumulate),
             Call::Fold { fold, accumulate } => folded(fold, args, *accumulate),

@@ -1,17 +1,23 @@
-//! Triangular systems by blocked substitution: what earlier blocks of unknowns take from a block is a product of matrices, within a block the
-//! rows are scaled and added one by one. The order of additions depends on sizes alone.
+//! Triangular systems by blocked substitution: what earlier blocks of unknowns take from a block is a product of matrices, within a block a
+//! few rows at a time take what was found before. The order of additions depends on sizes alone.
 
 use crate::gemm::Product;
-use crate::kernels::{Scaled, Shared, offset};
+use crate::kernels::{Shared, offset};
 use crate::pool::Pool;
 use crate::primitives::Primitives;
+use crate::primitives::simd::{LANES, Simd};
 use ogive_graph::kernel::Solve;
 
 /// Unknowns of a block.
-const BLOCK: usize = 16;
+const BLOCK: usize = 64;
+/// Rows that are found at a time.
+const ROWS: usize = 4;
+
+/// The type of the kernels behind [`Block`].
+pub(crate) type SubstituteFn = unsafe extern "C" fn(*const Block, *const f32, *const f32, *mut f32);
 
 /// Solves all systems.
-pub(crate) fn solve(s: &Solve, primitives: &'static Primitives, args: &[*mut u8], pool: &Pool, scaled: Scaled) {
+pub(crate) fn solve(s: &Solve, primitives: &'static Primitives, args: &[*mut u8], pool: &Pool) {
     let systems: u64 = s.batch.iter().map(|d| d.0).product();
     let (outer, inner) = match s.columns.split_last() {
         Some((&last, rest)) => (rest, last),
@@ -37,8 +43,80 @@ pub(crate) fn solve(s: &Solve, primitives: &'static Primitives, args: &[*mut u8]
             x.wrapping_offset((to + more_to) as isize),
         );
         // Safety: the plan's strides stay within the arguments; each system and group of columns has results of its own.
-        unsafe { one.run(primitives, m, b, x, scaled) };
+        unsafe { one.run(primitives, m, b, x) };
     });
+}
+
+/// A block of unknowns in the order in which they are found. Rows of the right-hand side and of the unknowns are contiguous.
+#[derive(Clone, Copy)]
+pub(crate) struct Block {
+    count: usize,
+    width: usize,
+    /// From one unknown to the next: as a row of the matrix, as a column.
+    matrix: [isize; 2],
+    /// From one row to the next: of the right-hand side, of the unknowns.
+    rows: [isize; 2],
+}
+
+/// The unknowns of a block.
+///
+/// # Safety
+/// Pointers reach what `block` names, `x` overlaps nothing else but `side`, row by row; the CPU has the features of `S`.
+#[inline(always)]
+pub(crate) unsafe fn substitute<S: Simd>(block: *const Block, m: *const f32, side: *const f32, x: *mut f32) {
+    unsafe {
+        let block = &*block;
+        let mut column = 0;
+        while column < block.width {
+            let lanes = (block.width - column).min(LANES);
+            let (side, x) = (side.add(column), x.add(column));
+            let mut first = 0;
+            while first < block.count {
+                match block.count - first {
+                    ROWS.. => block.some::<S, ROWS>(first, lanes, m, side, x),
+                    3 => block.some::<S, 3>(first, lanes, m, side, x),
+                    2 => block.some::<S, 2>(first, lanes, m, side, x),
+                    _ => block.some::<S, 1>(first, lanes, m, side, x),
+                }
+                first += ROWS;
+            }
+            column += LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load<S: Simd>(from: *const f32, lanes: usize) -> S::F {
+    unsafe { if lanes == LANES { S::load(from) } else { S::load_tail(from, lanes) } }
+}
+
+impl Block {
+    /// `R` rows from `first` on, up to a vector of each.
+    #[inline(always)]
+    unsafe fn some<S: Simd, const R: usize>(&self, first: usize, lanes: usize, m: *const f32, side: *const f32, x: *mut f32) {
+        unsafe {
+            let row = |k: usize| x.wrapping_offset(k as isize * self.rows[1]);
+            let factor = |k: usize, j: usize| S::splat(*m.wrapping_offset(k as isize * self.matrix[0] + j as isize * self.matrix[1]));
+            let mut found = [S::splat(0.0); R];
+            for (r, sum) in found.iter_mut().enumerate() {
+                *sum = load::<S>(side.wrapping_offset((first + r) as isize * self.rows[0]), lanes);
+            }
+            for j in 0..first {
+                let known = load::<S>(row(j), lanes);
+                for (r, sum) in found.iter_mut().enumerate() {
+                    *sum = S::fnma(factor(first + r, j), known, *sum);
+                }
+            }
+            for r in 1..R {
+                for j in 0..r {
+                    found[r] = S::fnma(factor(first + r, first + j), found[j], found[r]);
+                }
+            }
+            for (r, &found) in found.iter().enumerate() {
+                if lanes == LANES { S::store(row(first + r), found) } else { S::store_tail(row(first + r), lanes, found) }
+            }
+        }
+    }
 }
 
 /// One system with one dim of right-hand sides.
@@ -54,15 +132,24 @@ struct One {
 impl One {
     /// # Safety
     /// Every element named is readable, those of `x` are writable and overlap nothing else.
-    unsafe fn run(&self, primitives: &Primitives, m: *const f32, b: *const f32, x: *mut f32, scaled: Scaled) {
+    unsafe fn run(&self, primitives: &Primitives, m: *const f32, b: *const f32, x: *mut f32) {
         let n = self.size;
         // The k-th unknown to be found.
         let place = |k: usize| (if self.backwards { n - 1 - k } else { k }) as isize;
+        let row = |k: usize| x.wrapping_offset(place(k) * self.to[0]);
+        let onwards = if self.backwards { -1 } else { 1 };
         for first in (0..n).step_by(BLOCK) {
             let end = (first + BLOCK).min(n);
-            let row = |k: usize| x.wrapping_offset(place(k) * self.to[0]);
+            let here = m.wrapping_offset(place(first) * (self.matrix[0] + self.matrix[1]));
+            let matrix = self.matrix.map(|s| onwards * s);
+            let contiguous = self.side[1] == 1 && self.to[1] == 1;
             // Safety: the caller's; rows are found one after the other, and read only after they were.
             unsafe {
+                if first == 0 && contiguous {
+                    let block = Block { count: end, width: self.width, matrix, rows: [onwards * self.side[0], onwards * self.to[0]] };
+                    (primitives.substitute())(&raw const block, here, b.wrapping_offset(place(0) * self.side[0]), row(0));
+                    continue;
+                }
                 for k in first..end {
                     self.copy(b.wrapping_offset(place(k) * self.side[0]), row(k));
                 }
@@ -75,10 +162,17 @@ impl One {
                     let above = m.wrapping_offset(low * self.matrix[0] + known * self.matrix[1]);
                     product.run(primitives, above, x.wrapping_offset(known * self.to[0]), x.wrapping_offset(low * self.to[0]));
                 }
+                if self.to[1] == 1 {
+                    let block = Block { count: end - first, width: self.width, matrix, rows: [onwards * self.to[0]; 2] };
+                    (primitives.substitute())(&raw const block, here, row(first).cast_const(), row(first));
+                    continue;
+                }
                 for k in first..end {
                     for j in first..k {
-                        let factor = -*m.wrapping_offset(place(k) * self.matrix[0] + place(j) * self.matrix[1]);
-                        self.add(row(k), row(j), factor, scaled);
+                        let factor = *m.wrapping_offset(place(k) * self.matrix[0] + place(j) * self.matrix[1]);
+                        for c in 0..self.width as isize {
+                            *row(k).wrapping_offset(c * self.to[1]) -= factor * *row(j).wrapping_offset(c * self.to[1]);
+                        }
                     }
                 }
             }
@@ -89,20 +183,6 @@ impl One {
         for c in 0..self.width as isize {
             // Safety: the caller's.
             unsafe { *to.wrapping_offset(c * self.to[1]) = *from.wrapping_offset(c * self.side[1]) };
-        }
-    }
-
-    /// `to += factor * from`.
-    unsafe fn add(&self, to: *mut f32, from: *const f32, factor: f32, scaled: Scaled) {
-        // Safety: the caller's.
-        unsafe {
-            if self.to[1] == 1 {
-                scaled(self.width, to, from, &raw const factor);
-                return;
-            }
-            for c in 0..self.width as isize {
-                *to.wrapping_offset(c * self.to[1]) += factor * *from.wrapping_offset(c * self.to[1]);
-            }
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{fused, lane, layout, random, reduce};
 use crate::attention::{self, AttendShape, GradShape};
 use crate::gemm::gathered::{self, Gathered, Outer};
 use crate::gemm::{Product, blocked, near, small};
+use crate::solve::{self, Block};
 use crate::state::{self, Operands, RankOne};
 
 macro_rules! entries {
@@ -57,6 +58,7 @@ entries! {
         space: *mut f32) = gathered::outer;
     rank_one [] [] (shape: *const RankOne, operands: *const Operands) = state::rank_one;
     near [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) = near::product;
+    substitute [] [] (block: *const Block, m: *const f32, side: *const f32, x: *mut f32) = solve::substitute;
     small [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32) = small::product;
     attend [] [] (shape: *const AttendShape, block: usize, q: *const f32, k: *const f32, v: *const f32, mix: *mut f32, lse: *mut f32,
         scratch: *mut f32) = attention::attend_kernel;

@@ -36,6 +36,7 @@ pub use table::Three;
 use crate::attention::{AttendFn, AttendGradFn};
 use crate::gemm::gathered::{GatheredFn, OuterFn};
 use crate::gemm::{ProductFn, SmallFn};
+use crate::solve::SubstituteFn;
 use crate::state::RankOneFn;
 use ogive_graph::{DType, Distribution, MapFn, ReduceFn};
 use simd::portable::Portable;
@@ -66,6 +67,7 @@ pub struct Primitives {
     gathered: fn() -> *const u8,
     outer: fn() -> *const u8,
     near: fn() -> *const u8,
+    substitute: fn() -> *const u8,
     small: fn() -> *const u8,
     rank_one: fn() -> *const u8,
     attend: fn() -> *const u8,
@@ -86,6 +88,7 @@ macro_rules! set {
             gathered: <$isa as entry::Isa>::gathered,
             outer: <$isa as entry::Isa>::outer,
             near: <$isa as entry::Isa>::near,
+            substitute: <$isa as entry::Isa>::substitute,
             small: <$isa as entry::Isa>::small,
             rank_one: <$isa as entry::Isa>::rank_one,
             attend: <$isa as entry::Isa>::attend,
@@ -270,6 +273,11 @@ impl Primitives {
     pub(crate) fn near(&self) -> ProductFn {
         // Safety: the entry point has this signature.
         unsafe { std::mem::transmute::<*const u8, ProductFn>((self.near)()) }
+    }
+
+    pub(crate) fn substitute(&self) -> SubstituteFn {
+        // Safety: the entry point has this signature.
+        unsafe { std::mem::transmute::<*const u8, SubstituteFn>((self.substitute)()) }
     }
 
     pub(crate) fn gathered(&self) -> GatheredFn {
