@@ -138,6 +138,13 @@ fn region(region: &Region, known: &Known, arguments: &[Order], wishes: Vec<Optio
             let back = order.iter().map(|&a| pairs.iter().find(|p| p.1 == a).map_or(a, |p| p.0)).collect();
             classes.wish(node.inputs[0], &back);
         }
+        // What a system is solved for lies as its solution does: rows are found from rows.
+        if let Op::Solve { .. } = node.op
+            && region.ty(node.inputs[1]).shape == node.ty.shape
+            && let Some(order) = classes.get(v)
+        {
+            classes.wish(node.inputs[1], &order);
+        }
         if let Op::Random(random) = &node.op {
             classes.wish(v, &random.order);
         }
@@ -285,7 +292,11 @@ fn flow(region: &Region, v: Value, data: &BTreeSet<AxisId>, layout: &Layout) -> 
         Op::Map(_) => {
             let mut by_rank: Vec<usize> = (0..node.inputs.len()).collect();
             by_rank.sort_by_key(|&i| std::cmp::Reverse((of(i).len(), of(i).iter().filter(|a| data.contains(a)).count())));
-            by_rank.iter().fold(Order::new(), |order, &i| merged(&order, of(i), order.is_empty()))
+            let mut order = by_rank.iter().fold(Order::new(), |order, &i| merged(&order, of(i), order.is_empty()));
+            if by_rank.first().is_some_and(|&i| !of(i).iter().any(|a| data.contains(a))) {
+                order.sort_by_key(|a| !data.contains(a));
+            }
+            order
         }
         Op::Reduce(_, over) | Op::LogSumExp(over) => without(of(0), over),
         Op::Softmax(_) => of(0).clone(),
