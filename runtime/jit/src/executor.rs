@@ -203,10 +203,17 @@ struct Machine {
     trace: Option<(Arc<Trace>, usize)>,
 }
 
+/// Most bytes of the next iteration that are asked for while this one is computed.
+const NEXT: isize = 1 << 16;
+
 /// What a worker keeps while it walks.
 struct Hand {
     arguments: Vec<*mut u8>,
+    /// Bytes from each argument to that of the next iteration.
+    ahead: Vec<isize>,
     counters: Vec<Counter>,
+    /// The innermost loop around, and 1, or -1 where it runs backwards.
+    inner: Option<(usize, isize)>,
 }
 
 /// Hands of the workers, each used by its own.
@@ -247,7 +254,12 @@ impl Machine {
         let widest = kernels.iter().map(Prepared::scratch).max().unwrap_or(0);
         let most = most_args(&actions);
         let loops = plan.loops as usize;
-        let hand = || Hand { arguments: vec![std::ptr::null_mut(); most], counters: vec![Counter::default(); loops] };
+        let hand = || Hand {
+            arguments: vec![std::ptr::null_mut(); most],
+            ahead: vec![0; most],
+            counters: vec![Counter::default(); loops],
+            inner: None,
+        };
         let local = plan.local as usize;
         let trace = trace.map(|trace| {
             let first = trace.add(&plan);
@@ -392,15 +404,18 @@ impl Walk<'_> {
                         let own = unsafe { self.hands.of(worker) };
                         own.counters.copy_from_slice(around);
                         own.counters[*id] = Counter { position: position as isize, odd: position % 2 == 1 };
+                        own.inner = None;
                         self.run(body, worker, own);
                     });
                 }
                 Action::Loop { id, times, reverse, body, .. } => {
+                    let around = hand.inner.replace((*id, if *reverse { -1 } else { 1 }));
                     for i in 0..*times {
                         let position = if *reverse { times - 1 - i } else { i };
                         hand.counters[*id] = Counter { position: position as isize, odd: i % 2 == 1 };
                         self.run(body, worker, hand);
                     }
+                    hand.inner = around;
                 }
             }
         }
@@ -411,8 +426,15 @@ impl Walk<'_> {
         let mut count = 0;
         for address in launches.iter().flat_map(|l| &l.args) {
             let mut offset = address.offset;
+            hand.ahead[count] = 0;
             for &(id, step) in &address.moves {
                 offset += hand.counters[id].position * step;
+                if let Some((inner, sign)) = hand.inner
+                    && inner == id
+                    && step.abs() <= NEXT
+                {
+                    hand.ahead[count] = sign * step;
+                }
             }
             for &(id, step) in &address.flips {
                 offset += if hand.counters[id].odd { step } else { 0 };
@@ -425,7 +447,7 @@ impl Walk<'_> {
         }
         let kernel = launches[0].kernel;
         let start = self.trace.map(|_| (std::time::Instant::now(), processor_time()));
-        self.kernels[kernel].run(&hand.arguments[..count], self.code, self.pool, self.scratch, self.context);
+        self.kernels[kernel].run(&hand.arguments[..count], &hand.ahead[..count], self.code, self.pool, self.scratch, self.context);
         if let (Some((trace, first)), Some((start, before))) = (self.trace, start) {
             trace.note(first + kernel, launches.len() as u64, start.elapsed().as_nanos() as u64, processor_time() - before);
         }

@@ -141,8 +141,8 @@ impl Prepared {
         matches!(self.0, Call::Gemm { .. } | Call::Many(_))
     }
 
-    /// Runs on the given arguments.
-    pub(crate) fn run(&self, args: &[*mut u8], code: &Code, pool: &Pool, scratch: &Scratch, context: &Context) {
+    /// Runs on the given arguments; `ahead` is how far from each the next launch's will be, 0 where that is not known.
+    pub(crate) fn run(&self, args: &[*mut u8], ahead: &[isize], code: &Code, pool: &Pool, scratch: &Scratch, context: &Context) {
         match &self.0 {
             Call::Rows { rows, entry, .. } => {
                 let entry = code.entries[*entry];
@@ -160,7 +160,7 @@ impl Prepared {
             Call::State(program) => unsafe { program.run(args) },
             Call::Gemm { gemm, primitives } => products(gemm, primitives, args, pool),
             // Safety: as above; the plan gives results memory of their own.
-            Call::Many(many) => unsafe { many.run(args, pool) },
+            Call::Many(many) => unsafe { many.run(args, ahead, pool) },
             Call::Solve { solve, primitives } => crate::solve::solve(solve, primitives, args, pool),
             Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
             Call::Scatter { scatter, accumulate } => scattered(scatter, args, pool, context, *accumulate),

@@ -51,7 +51,7 @@ impl Many {
     ///
     /// # Safety
     /// `args` are a, b and c, and hold what the strides reach; no element of c is one of a, of b or of another product.
-    pub(crate) unsafe fn run(&self, args: &[*mut u8], pool: &Pool) {
+    pub(crate) unsafe fn run(&self, args: &[*mut u8], ahead: &[isize], pool: &Pool) {
         let each: u64 = self.batch.iter().map(|b| b.0).product();
         let launches = args.len() as u64 / 3;
         let (units, tasks) = (each * launches, self.tasks * launches);
@@ -75,9 +75,7 @@ impl Many {
                 Kernel::Near(kernel) => with_space(|space| {
                     for unit in own.clone() {
                         let [a, b, c] = place(unit);
-                        if unit + 1 < own.end {
-                            self.ask(place(unit + 1));
-                        }
+                        self.ask([a, b, c], ahead);
                         // Safety: the caller's; the space is what the kernel needs.
                         unsafe { kernel(&raw const self.product, a, b, c, space) };
                     }
@@ -86,13 +84,19 @@ impl Many {
         });
     }
 
-    /// Asks for the matrices of the product after this one.
-    fn ask(&self, [a, b, c]: [*mut f32; 3]) {
+    /// Asks for the matrices of the next launch.
+    fn ask(&self, [a, b, c]: [*mut f32; 3], ahead: &[isize]) {
         let p = &self.product;
-        for (at, [rows, columns], [down, along]) in [(a, [p.m, p.k], p.a), (b, [p.k, p.n], p.b), (c, [p.m, p.n], p.c)] {
+        let (first, second) = if self.turned { (1, 0) } else { (0, 1) };
+        for (at, ahead, [rows, columns], [down, along]) in
+            [(a, ahead[first], [p.m, p.k], p.a), (b, ahead[second], [p.k, p.n], p.b), (c, ahead[2], [p.m, p.n], p.c)]
+        {
+            if ahead == 0 {
+                continue;
+            }
             let (pieces, apart, length) = if along == 1 { (rows, down, columns) } else { (columns, along, rows) };
             for piece in 0..pieces as isize {
-                pack::fetch_soon(at.wrapping_offset(piece * apart), length);
+                pack::fetch(at.wrapping_byte_offset(ahead).wrapping_offset(piece * apart), length);
             }
         }
     }
