@@ -101,6 +101,43 @@ const CASES: &[Case] = &[
         forms: [false, true],
     },
     Case {
+        name: "sums whose keys fade each by a gate of its own",
+        text: "%0 = input s : f64[b, k, v]\n%1 = input q : f64[t, b, k]\n%2 = input k : f64[t, b, k]\n%3 = input v : f64[t, b, v]\n\
+            %4 = input g : f64[t, b, k]\n\
+            %5 = SCAN along t carry [%0] stacked [%1, %2, %3, %4] with [] : f64[b, k, v] {\n%0 = argument 0 : f64[b, k, v]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, k]\n%3 = argument 3 : f64[b, v]\n%4 = argument 4 : f64[b, k]\n\
+            %5 = sigmoid %4 : f64[b, k]\n%6 = mul %5, %0 : f64[b, k, v]\n%7 = mul %2, %3 : f64[b, k, v]\n%8 = add %6, %7 : f64[b, k, v]\n\
+            %9 = contract %1, %8 over [k] : f64[b, v]\nyield [%8] collect [%9]\n}\n\
+            %6 = project 0 of %5 : f64[b, k, v]\n%7 = project 1 of %5 : f64[t, b, v]\noutput s [b, k, v] = %6\noutput y [t, b, v] = %7\n",
+        forms: [false, true],
+    },
+    Case {
+        name: "a rotation of two states into each other, and a third that is turned from one of them",
+        text: "%0 = input r : f64[b, k]\n%1 = input i : f64[b, k]\n%2 = input m : f64[b, k]\n%3 = input x : f64[t, b, k]\n\
+            %4 = input c : f64[t, k]\n%5 = input d : f64[k]\n\
+            %6 = SCAN along t carry [%0, %1, %2] stacked [%3, %4] with [%5] : f64[b, k] {\n%0 = argument 0 : f64[b, k]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, k]\n%3 = argument 3 : f64[b, k]\n%4 = argument 4 : f64[k]\n\
+            %5 = argument 5 : f64[k]\n%6 = mul %4, %0 : f64[b, k]\n%7 = mul %5, %1 : f64[b, k]\n%8 = sub %6, %7 : f64[b, k]\n\
+            %9 = add %8, %3 : f64[b, k]\n%10 = mul %5, %0 : f64[b, k]\n%11 = mul %4, %1 : f64[b, k]\n%12 = add %10, %11 : f64[b, k]\n\
+            %13 = mul %4, %2 : f64[b, k]\n%14 = add %13, %9 : f64[b, k]\n%15 = mul %9, %12 : f64[b, k]\n%16 = tanh %14 : f64[b, k]\n\
+            %17 = add %15, %16 : f64[b, k]\nyield [%9, %12, %14] collect [%17]\n}\n\
+            %7 = project 0 of %6 : f64[b, k]\n%8 = project 1 of %6 : f64[b, k]\n%9 = project 2 of %6 : f64[b, k]\n\
+            %10 = project 3 of %6 : f64[t, b, k]\noutput r [b, k] = %7\noutput i [b, k] = %8\noutput m [b, k] = %9\n\
+            output y [t, b, k] = %10\n",
+        forms: [false, true],
+    },
+    Case {
+        name: "a value and its momentum, which is drawn to it",
+        text: "%0 = input r : f64[b, k]\n%1 = input i : f64[b, k]\n%2 = input x : f64[t, b, k]\n%3 = input d : f64[k]\n\
+            %4 = SCAN along t carry [%0, %1] stacked [%2] with [%3] : f64[b, k] {\n%0 = argument 0 : f64[b, k]\n\
+            %1 = argument 1 : f64[b, k]\n%2 = argument 2 : f64[b, k]\n%3 = argument 3 : f64[k]\n\
+            %4 = sub %1, %0 : f64[b, k]\n%5 = mul %3, %4 : f64[b, k]\n%6 = add %5, %2 : f64[b, k]\n%7 = add %0, %6 : f64[b, k]\n\
+            yield [%7, %6] collect [%7]\n}\n\
+            %5 = project 0 of %4 : f64[b, k]\n%6 = project 1 of %4 : f64[b, k]\n%7 = project 2 of %4 : f64[t, b, k]\n\
+            output r [b, k] = %5\noutput i [b, k] = %6\noutput y [t, b, k] = %7\n",
+        forms: [false, true],
+    },
+    Case {
         name: "a sum that is reset where an input says so",
         text: "%0 = input s : f64[b, k]\n%1 = input x : f64[t, b, k]\n%2 = input a : f64[t, b]\n\
             %3 = SCAN along t carry [%0] stacked [%1, %2] with [] : f64[b, k] {\n%0 = argument 0 : f64[b, k]\n%1 = argument 1 : f64[b, k]\n\

@@ -17,7 +17,7 @@ const STEP_KERNEL: u64 = 15_000;
 
 /// The way for a plan.
 pub(super) fn choose(axes: &[Axis], l: &Loop, plan: &Plan, way: Way) -> Chosen {
-    let whole = plan.carries.iter().any(|c| matches!(c.engine, Engine::Whole { .. }));
+    let whole = plan.carries.iter().any(|c| !matches!(c.engine, Engine::Sums { .. }));
     let named = |steps: u64| if whole { Chosen::Associative(steps) } else { Chosen::Chunks(steps) };
     let length = axes[l.axis.index()].size;
     let best = CHUNKS.into_iter().min_by_key(|&steps| chunked(axes, length, plan, steps)).unwrap_or(CHUNKS[0]);
@@ -45,7 +45,7 @@ fn apart(plan: &Plan, carry: usize) -> Shape {
             let keys: Vec<Value> = writes.iter().flat_map(|w| w.key.clone()).chain(readings.iter().flat_map(|r| r.inner.clone())).collect();
             axes_of(plan, &keys).minus(over).intersection(&carry.shape)
         }
-        Engine::Whole { .. } => Shape::scalar(),
+        Engine::Whole { .. } | Engine::Coupled { .. } => Shape::scalar(),
     }
 }
 
@@ -58,6 +58,7 @@ fn stepped(axes: &[Axis], length: u64, l: &Loop, plan: &Plan) -> u64 {
         let touched = match &carry.engine {
             Engine::Sums { writes, readings, .. } => 1 + 2 * writes.len() + readings.len(),
             Engine::Whole { .. } => 2,
+            Engine::Coupled { with, .. } => 2 * with.len(),
         };
         work = work.saturating_add(elements(axes, &carry.shape).saturating_mul(touched as u64));
         times = times.max(elements(axes, &apart(plan, c)));
@@ -84,10 +85,12 @@ fn chunked(axes: &[Axis], length: u64, plan: &Plan, steps: u64) -> u64 {
                 let kernels = 3 * readers * entries + 3 * corrected + 2 * entries;
                 square.saturating_add(along).saturating_add(kernels * MATRIX_KERNEL * elements(axes, &shared))
             }
-            Engine::Whole { .. } => {
+            Engine::Whole { .. } | Engine::Coupled { .. } => {
+                // For each state, a row of a matrix times a matrix.
+                let many = if let Engine::Coupled { with, .. } = &carry.engine { (with.len() * with.len()) as u64 } else { 1 };
                 // Every level of doubling reads and writes all steps, and so does the backward pass.
                 let levels = u64::from(steps.next_power_of_two().trailing_zeros());
-                let passes = steps.saturating_mul(state).saturating_mul(8 * levels + 10);
+                let passes = steps.saturating_mul(state).saturating_mul(many * (8 * levels + 10));
                 passes.saturating_add(MATRIX_KERNEL)
             }
         };

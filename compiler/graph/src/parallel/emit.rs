@@ -1,7 +1,7 @@
 //! Values of a step for all steps at once, in the region around the scan.
 
 use super::plan::{Engine, Kind, Plan, Product, Reading};
-use super::{sums, whole};
+use super::{coupled, sums, whole};
 use crate::autodiff::emit::spread;
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
@@ -138,6 +138,12 @@ impl Emit<'_, '_> {
         let done = match &carry.engine {
             Engine::Sums { over, writes, readings } => sums::emit(self, c, &carry, over, writes, readings),
             Engine::Whole { added } => whole::emit(self, c, &carry, added),
+            Engine::Coupled { with, .. } => {
+                for (&o, done) in with.iter().zip(coupled::emit(self, with)) {
+                    self.states[o] = Some(done);
+                }
+                return self.state(c);
+            }
         };
         self.states[c] = Some(done.clone());
         done

@@ -5,7 +5,7 @@
 //! give every reading; where each write corrects what the state says along its key (the delta rule), a triangular system gives the corrected
 //! writes first (the WY form: Bischof and Van Loan 1987; for the delta rule Yang et al. 2024). For a state that is needed as a whole
 //! ([`whole`]), an associative scan of (factor, addition) gives it at every step (Blelloch 1990; within a chunk by doubling, Hillis and
-//! Steele 1986).
+//! Steele 1986). So it does for several that are computed from each other number by number ([`coupled`]).
 //!
 //! Where only the last states are read, [`ends`] needs neither readings nor the states at every step.
 //!
@@ -13,6 +13,7 @@
 //! times width, and with the state once for each chunk.
 
 mod choose;
+mod coupled;
 mod emit;
 mod ends;
 mod plan;

@@ -64,6 +64,15 @@ pub(super) enum Engine {
         /// What is added.
         added: Vec<Product>,
     },
+    /// As whole, together with others that are computed from it.
+    Coupled {
+        /// They and itself.
+        with: Vec<usize>,
+        /// The factors of each, sums of products; no product for zero.
+        factors: Vec<Vec<Product>>,
+        /// What is added.
+        added: Vec<Product>,
+    },
 }
 
 /// A state.
@@ -98,12 +107,13 @@ impl Plan {
     pub(super) fn new(axes: &mut Vec<Axis>, l: &Loop, way: Way) -> Option<Plan> {
         let mut step = Step::new(l);
         let float = |v: Value| step.region.ty(v).dtype.is_float();
-        let apart = |c: usize| step.together[c].len() == 1 && step.before[c].is_some_and(float);
-        if l.carries == 0 || !(0..l.carries).all(apart) {
+        if l.carries == 0 || !(0..l.carries).all(|c| step.before[c].is_some_and(float)) {
             return None;
         }
-        let forms: Vec<Vec<Form>> = (0..l.carries).map(|c| step.forms(axes, c, true)).collect();
-        let mut whole = vec![way == Way::Associative; l.carries];
+        let coupled: Vec<bool> = step.together.iter().map(|t| t.len() > 1).collect();
+        let forms: Vec<Vec<Form>> =
+            (0..l.carries).map(|c| if coupled[c] { step.forms_together(axes, c) } else { step.forms(axes, c, true) }).collect();
+        let mut whole: Vec<bool> = coupled.iter().map(|c| *c || way == Way::Associative).collect();
         loop {
             let mut search =
                 Search { l, step: &step, forms: &forms, whole: &whole, seen: BTreeSet::new(), needs: vec![Needs::default(); l.carries] };
@@ -114,8 +124,15 @@ impl Plan {
                 more.into_iter().for_each(|c| whole[c] = true);
                 continue;
             }
-            let carries =
-                (0..l.carries).map(|c| carry(&step, &forms[c], c, whole[c], needs[c].readings.clone())).collect::<Option<Vec<Carry>>>()?;
+            let found = |c: usize| carry(&step, &forms[c], c, whole[c], needs[c].readings.clone());
+            let found: Vec<Option<Carry>> = (0..l.carries).map(found).collect();
+            // What no sums over keys give (a gate for each number of the state) may still be had whole.
+            let other: Vec<usize> = (0..l.carries).filter(|&c| found[c].is_none() && !whole[c]).collect();
+            if !other.is_empty() {
+                other.into_iter().for_each(|c| whole[c] = true);
+                continue;
+            }
+            let carries = found.into_iter().collect::<Option<Vec<Carry>>>()?;
             let plan = Plan { step, carries, forms };
             return plan.is_ordered(l).then_some(plan);
         }
@@ -123,7 +140,7 @@ impl Plan {
 
     /// How a value of the step is had.
     pub(super) fn kind(&self, value: Value) -> Kind {
-        let whole: Vec<bool> = self.carries.iter().map(|c| matches!(c.engine, Engine::Whole { .. })).collect();
+        let whole: Vec<bool> = self.carries.iter().map(|c| !matches!(c.engine, Engine::Sums { .. })).collect();
         kind(&self.step, &self.forms, &whole, value)
     }
 
@@ -161,6 +178,7 @@ impl Carry {
                 all.extend(readings.iter().flat_map(|r| &r.inner));
             }
             Engine::Whole { added } => all.extend(added.iter().flat_map(|p| &p.factors)),
+            Engine::Coupled { factors, added, .. } => all.extend(factors.iter().flatten().chain(added).flat_map(|p| &p.factors)),
         }
         all
     }
@@ -301,6 +319,18 @@ fn carry(step: &Step, forms: &[Form], c: usize, whole: bool, readings: Vec<Readi
         _ => return None,
     };
     let product = |t: &Term| Product { scale: t.scale, factors: t.factors.clone() };
+    let with = &step.together[c];
+    if with.len() > 1 {
+        let alike = |o: &usize| step.before[*o].is_some_and(|v| region_shape(step, v) == shape);
+        let plain = |t: &Term| t.base == Base::One || matches!(t.base, Base::State(State { when: When::Before, .. }));
+        if !with.iter().all(alike) || !terms.iter().all(plain) {
+            return None;
+        }
+        let of = |o: &usize| terms.iter().filter(|t| t.base == Base::State(State { carry: *o, when: When::Before })).map(product).collect();
+        let factors = with.iter().map(of).collect();
+        let added = terms.iter().filter(|t| t.base == Base::One).map(product).collect();
+        return Some(Carry { shape, decay: None, engine: Engine::Coupled { with: with.clone(), factors, added } });
+    }
     let decay: Vec<Product> = terms.iter().filter(|t| matches!(t.base, Base::State(_))).map(product).collect();
     let plain = matches!(&decay[..], [one] if one.scale == 1.0 && one.factors.is_empty());
     let added: Vec<Product> = terms.iter().filter(|t| t.base == Base::One).map(product).collect();
@@ -317,6 +347,10 @@ fn carry(step: &Step, forms: &[Form], c: usize, whole: bool, readings: Vec<Readi
         sums(&step.region, &shape, &decay, &added, &reads, readings)?
     };
     Some(Carry { shape, decay: (!plain).then_some(decay), engine })
+}
+
+fn region_shape(step: &Step, v: Value) -> Shape {
+    step.region.ty(v).shape.clone()
 }
 
 fn axes_of(region: &Region, values: &[Value]) -> Shape {

@@ -53,7 +53,7 @@ pub(super) fn emit(e: &mut Emit<'_, '_>, c: usize, carry: &Carry, added: &[Produ
 }
 
 /// The value so many steps before; zeros where there is none in the chunk.
-fn shifted(b: &mut Builder<'_>, cuts: &Cuts, value: Value, distance: u64) -> Value {
+pub(super) fn shifted(b: &mut Builder<'_>, cuts: &Cuts, value: Value, distance: u64) -> Value {
     let (name, size) = (b.axes[cuts.within.index()].name.clone(), b.axes[cuts.within.index()].size);
     let part = b.axis(name, size - distance);
     let (from, to) = if cuts.reverse { (distance, 0) } else { (0, distance) };
@@ -62,7 +62,7 @@ fn shifted(b: &mut Builder<'_>, cuts: &Cuts, value: Value, distance: u64) -> Val
 }
 
 /// One where there is no step so many before.
-fn or_one(b: &mut Builder<'_>, cuts: &Cuts, value: Value, distance: u64) -> Value {
+pub(super) fn or_one(b: &mut Builder<'_>, cuts: &Cuts, value: Value, distance: u64) -> Value {
     let size = b.axes[cuts.within.index()].size;
     let at = b.add(Op::Iota(cuts.within), &[]);
     let bound = if cuts.reverse { size - distance } else { distance };
@@ -101,7 +101,7 @@ fn starts(b: &mut Builder<'_>, cuts: &Cuts, first: Value, end: Value, factor: Op
 }
 
 /// The state before each step, from that after.
-fn delayed(b: &mut Builder<'_>, cuts: &Cuts, first: Value, after: Value, ty: &Ty) -> Value {
+pub(super) fn delayed(b: &mut Builder<'_>, cuts: &Cuts, first: Value, after: Value, ty: &Ty) -> Value {
     let (name, length) = (b.axes[cuts.steps.index()].name.clone(), b.axes[cuts.steps.index()].size);
     let one = b.axis(name.clone(), 1);
     let full = ty.shape.with(one);

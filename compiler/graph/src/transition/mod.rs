@@ -144,6 +144,13 @@ impl Step {
         self.in_states(axes, &states)
     }
 
+    /// Forms of the body's own values in all carries that depend on each other with this one, before the step.
+    pub(crate) fn forms_together(&mut self, axes: &mut Vec<Axis>, carry: usize) -> Vec<Form> {
+        let state = |&c: &usize| Some((State { carry: c, when: When::Before }, self.before[c]?));
+        let states: Vec<(State, Value)> = self.together[carry].iter().filter_map(state).collect();
+        self.in_states(axes, &states)
+    }
+
     /// Forms of the body's values in all carries together; nothing where one is never read.
     pub(crate) fn forms_of_all(&mut self, axes: &mut Vec<Axis>) -> Option<Vec<Form>> {
         let state = |(carry, v): (usize, &Option<Value>)| Some((State { carry, when: When::Before }, (*v)?));
@@ -212,9 +219,7 @@ fn class(step: &mut Step, axes: &mut Vec<Axis>, carry: usize, together: &[usize]
     let new = step.region.results[carry];
     let Some(before) = step.before[carry] else { return Class::Replaced };
     if together.len() > 1 {
-        let states: Vec<(State, Value)> =
-            together.iter().filter_map(|&c| Some((State { carry: c, when: When::Before }, step.before[c]?))).collect();
-        let forms = step.in_states(axes, &states);
+        let forms = step.forms_together(axes, carry);
         let curved = together.iter().find_map(|&c| match forms[step.region.results[c].index()] {
             Form::Curved(at) => Some(at),
             _ => None,

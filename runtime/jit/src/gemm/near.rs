@@ -14,7 +14,12 @@ const APART: usize = 64;
 
 /// Whether [`product`] is for it.
 pub(super) fn fits(p: &Product) -> bool {
-    p.c[1] == 1 && p.m >= 4 && p.n >= 8 && (4..=DEPTH).contains(&p.k) && p.m * p.k <= LARGEST && p.k * p.n.next_multiple_of(LANES) <= LARGEST
+    p.c[1] == 1
+        && p.m >= 4
+        && p.n >= 8
+        && (4..=DEPTH).contains(&p.k)
+        && p.m * p.k <= LARGEST
+        && p.k * p.n.next_multiple_of(LANES) <= LARGEST
 }
 
 /// The product, where it [`fits`].
@@ -38,7 +43,11 @@ pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b:
             let columns = (p.n - j).min(LANES);
             let panel = Panel { p, b: b.add(j / LANES * apart), distance, columns };
             let c = c.add(j);
-            if S::REGISTERS >= 32 { panel.rows_of_many::<S>(a, c) } else { panel.rows::<S>(a, c) }
+            if S::REGISTERS >= 32 {
+                panel.rows_of_many::<S>(a, c)
+            } else {
+                panel.rows::<S>(a, c)
+            }
             j += LANES;
         }
     }
