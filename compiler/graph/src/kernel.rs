@@ -179,7 +179,7 @@ pub struct GemmLoop {
     pub strides: [i64; 3],
 }
 
-/// `c = a b` for every point of `batch`, summed over `sums`. Arguments: a, b, c.
+/// `c = a b` for every point of `batch`, summed over `sums`, or `c = d + a b`. Arguments: a, b, c, and d where it adds, with the strides of c.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Gemm {
     /// Independent products.
@@ -202,6 +202,8 @@ pub struct Gemm {
     pub m_parts: u64,
     /// Independent parts of n.
     pub n_parts: u64,
+    /// Whether the product is added to d; d may be c.
+    pub adds: bool,
 }
 
 /// Strides of one operand of attention: positions and features.

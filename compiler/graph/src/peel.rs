@@ -133,7 +133,7 @@ mod tests {
         format!(
             "axis t = 90\naxis depth = {depth}\naxis v = 5\naxis a = 4\naxis c = 4\n%0 = input at : i32[t]\n%1 = param e : f32[v, a]\n\
              %2 = gather %1, %0 along v : f32[t, a]\n%3 = param w : f32[depth, a, c]\n%4 = iota depth : i32[depth]\n\
-             %5 = repeat along depth{reverse} carry [%2] stacked [%3, %4] with [] : f32[t, a] {{\n%0 = argument 0 : f32[t, a]\n\
+             %5 = repeat{reverse} along depth carry [%2] stacked [%3, %4] with [] : f32[t, a] {{\n%0 = argument 0 : f32[t, a]\n\
              %1 = argument 1 : f32[a, c]\n%2 = contract %0, %1 over [a] : f32[t, c]\n%3 = rename %2 [c as a] : f32[t, a]\n\
              yield [%3] collect [%2]\n}}\n\
              %6 = project 0 of %5 : f32[t, a]\n%7 = project 1 of %5 : f32[depth, t, c]\noutput y [t, a] = %6\n\
@@ -149,7 +149,9 @@ mod tests {
             let new = peel_always(&graph);
             verify(&new).unwrap_or_else(|e| panic!("{}\n{}", e[0], print_plain(&new)));
             let text = print_plain(&new);
-            assert_eq!(text.matches("repeat along").count(), 1, "{text}");
+            assert_eq!(text.matches("repeat").count(), 1, "{text}");
+            assert!(text.contains(&format!("axis depth.3 = {}\n", depth - 1)), "{text}");
+            assert!(text.contains(&format!("repeat{reverse} along depth.3")), "{text}");
             assert_eq!(print_plain(&peel(&graph)), print_plain(&graph), "too little to be worth it");
         }
     }

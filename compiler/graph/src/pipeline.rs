@@ -18,11 +18,11 @@ use crate::lookup::{lookup, lookup_always};
 use crate::op::Op;
 use crate::parallel::{Way, ends, ends_always, parallel};
 use crate::part::part;
-use crate::peel::peel;
+use crate::peel::{peel, peel_always};
 use crate::products::products;
 use crate::recognise::recognise;
 use crate::recompute::recompute;
-use crate::rowwise::rowwise;
+use crate::rowwise::{rowwise, rowwise_always};
 use crate::segment::{Keep, segments};
 use crate::simplify::simplify;
 use crate::sink::sink;
@@ -113,6 +113,12 @@ pub fn eager() -> Vec<Pass> {
         _ => *p,
     };
     BACKEND.iter().map(of).collect()
+}
+
+/// [`FORWARD`], and what [`prepare`] does for looked-up rows, even where it does not pay.
+pub fn eager_forward() -> Vec<Pass> {
+    let rows = [pass("peel, always", peel_always), pass("rowwise, always", rowwise_always), pass("cse", cse), pass("dce", dce)];
+    FORWARD.iter().copied().chain(rows).collect()
 }
 
 /// How long a pass took and what it left.

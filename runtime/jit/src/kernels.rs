@@ -235,21 +235,22 @@ pub(crate) fn part(all: u64, parts: u64, index: u64) -> (u64, u64) {
 fn products(g: &Gemm, primitives: &'static Primitives, args: &[*mut u8], pool: &Pool) {
     let batch: u64 = g.batch.iter().map(|l| l.size).product();
     let each = batch * g.m_parts * g.n_parts;
-    let units = each * (args.len() / 3) as u64;
+    let per = if g.adds { 4 } else { 3 };
+    let units = each * (args.len() / per) as u64;
     let tasks = units.min(TASKS);
     let pointers = Shared(args.as_ptr().cast::<*mut f32>());
     pool.run(tasks as usize, &|task, _| {
         let task = task as u64;
         for unit in (task * units / tasks)..((task + 1) * units / tasks) {
-            let launch = (unit / each) as usize * 3;
-            // Safety: three arguments for each launch.
-            let own = std::array::from_fn(|i| unsafe { *pointers.get().add(launch + i) });
+            let launch = (unit / each) as usize * per;
+            // Safety: so many arguments for each launch; the last is what the result is added to, or the result.
+            let own = std::array::from_fn(|i| unsafe { *pointers.get().add(launch + i.min(per - 1)) });
             one_product(g, primitives, own, unit % each);
         }
     });
 }
 
-fn one_product(g: &Gemm, primitives: &'static Primitives, pointers: [*mut f32; 3], unit: u64) {
+fn one_product(g: &Gemm, primitives: &'static Primitives, pointers: [*mut f32; 4], unit: u64) {
     let (n_part, rest) = (unit % g.n_parts, unit / g.n_parts);
     let (m_part, mut rest) = (rest % g.m_parts, rest / g.m_parts);
     let (m0, m1) = part(g.m, g.m_parts, m_part);
@@ -288,11 +289,14 @@ fn one_product(g: &Gemm, primitives: &'static Primitives, pointers: [*mut f32; 3
                 b: strides(g.b),
                 c: strides(g.c),
                 alpha: 1.0,
-                beta: if s == 0 && k == 0 { 0.0 } else { 1.0 },
+                beta: if s == 0 && k == 0 && !g.adds { 0.0 } else { 1.0 },
             };
             let (pa, pb) = (at(pointers[0], a + k as i64 * g.a[1]), at(pointers[1], b + k as i64 * g.b[0]));
             // Safety: the plan's strides stay within the operands' memory; units write parts of c of their own.
-            unsafe { product.run(primitives, pa, pb, at(pointers[2], offset[2])) };
+            unsafe {
+                let onto = if s == 0 && k == 0 { pointers[3] } else { pointers[2] };
+                product.run_onto(primitives, pa, pb, at(onto, offset[2]), at(pointers[2], offset[2]));
+            };
         }
     }
 }

@@ -133,8 +133,14 @@ impl Case {
             Ok(Some(with)) => with,
             other => return failed("gradient after passes", format!("{:?}", other.err())),
         };
-        let eager = pipeline::eager();
-        let lists: [(&str, &Made, &Made, &[Pass]); 5] = [
+        let (eager, forward) = (pipeline::eager(), pipeline::eager_forward());
+        let by_table = self.after("passes for tables", &self.double, &forward)?;
+        let of_table = match check::gradient(&by_table) {
+            Ok(Some(with)) => with,
+            other => return failed("gradient after passes for tables", format!("{:?}", other.err())),
+        };
+        let lists: [(&str, &Made, &Made, &[Pass]); 6] = [
+            ("all passes, after those for tables", &by_table, &of_table, BACKEND),
             ("all passes", &prepared, &differentiated, BACKEND),
             ("all passes, always", &prepared, &differentiated, &eager),
             ("forward passes", &self.double, &self.with, FORWARD),

@@ -3,10 +3,13 @@
 use super::{Class, Group, Groups, Kind, class, domain};
 use crate::entity::Value;
 use crate::graph::{Graph, Region};
-use crate::op::Op;
+use crate::op::{MapFn, Op};
 use crate::schedule::layout::Layout;
+use crate::shape::Shape;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Rows and columns from which on a product takes up a sum.
+const SIDE: u64 = 4;
 /// Most nodes in a group.
 const LARGEST_GROUP: usize = 160;
 
@@ -33,8 +36,9 @@ impl<'a> Merger<'a> {
         Merger { graph, region, layout, users, root: (0..count as u32).collect(), members }
     }
 
+    /// Whether a node is one of a row program, or to be.
     fn is_row(&self, v: Value) -> bool {
-        class(self.region, v) == Class::Row
+        class(self.region, v) == Class::Row && class(self.region, self.members[&self.root[v.index()]][0]) == Class::Row
     }
 
     /// Whether a path leads from group `from` to group `to` through a third.
@@ -148,6 +152,48 @@ impl<'a> Merger<'a> {
             }
         }
         false
+    }
+
+    /// Gives products of matrices the sums that they are the last part of, where the other part is in memory anyway.
+    pub(super) fn sums(&mut self) {
+        let in_memory = |own: &Self, mut v: Value| {
+            while class(own.region, v) == Class::View {
+                v = own.region.node(v).inputs[0];
+            }
+            let group = &own.members[&own.root[v.index()]];
+            matches!(class(own.region, v), Class::Leaf | Class::Whole) || group.len() > 1
+        };
+        for i in 0..self.region.nodes.len() {
+            let (v, node) = (Value(i as u32), &self.region.nodes[i]);
+            if node.op != Op::Map(MapFn::Add) || node.inputs[0] == node.inputs[1] {
+                continue;
+            }
+            // The product that comes last.
+            let mut pairs = [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])];
+            pairs.sort_by_key(|p| std::cmp::Reverse(p.0));
+            let found = pairs.into_iter().find(|&(product, other)| {
+                let alone = self.users[product.index()].len() == 1 && self.members[&self.root[product.index()]].len() == 1;
+                let ty = &node.ty;
+                alone && self.is_matrix(product) && self.region.ty(product) == ty && self.region.ty(other) == ty && in_memory(self, other)
+            });
+            let Some((product, _)) = found else { continue };
+            let (from, to) = (self.root[product.index()], self.root[i]);
+            if self.detour(from, to) || self.detour(to, from) {
+                continue;
+            }
+            self.members.remove(&to);
+            self.members.insert(from, vec![product, v]);
+            self.root[i] = from;
+        }
+    }
+
+    /// Whether a node is a product of matrices that each have some rows or columns of their own.
+    fn is_matrix(&self, v: Value) -> bool {
+        let node = self.region.node(v);
+        let Op::Contract(over) = &node.op else { return false };
+        let [a, b] = [0, 1].map(|i| &self.region.ty(node.inputs[i]).shape);
+        let own = |x: &Shape, y: &Shape| self.graph.elements(&x.minus(y).minus(&Shape::of(over.iter().copied())));
+        class(self.region, v) == Class::Whole && own(a, b) >= SIDE && own(b, a) >= SIDE
     }
 
     /// Merges along producer and consumer.

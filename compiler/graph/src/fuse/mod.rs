@@ -124,6 +124,7 @@ pub fn register_operands(region: &Region, v: Value) -> &[Value] {
 /// Groups of one region.
 pub fn groups(graph: &Graph, region: &Region, layout: &Layout) -> Groups {
     let mut merger = merge::Merger::new(graph, region, layout);
+    merger.sums();
     merger.chains();
     merger.siblings();
     merger.finish()
@@ -196,7 +197,7 @@ pub fn title(region: &Region, group: &Group) -> String {
         _ => "node",
     };
     if group.kind == Kind::Contract {
-        return "contract".into();
+        return if group.members.len() > 1 { "contract add" } else { "contract" }.into();
     }
     let mut words: Vec<&str> = Vec::new();
     for v in &group.members {

@@ -96,7 +96,8 @@ fn head(work: &Work, names: &[String]) -> String {
             let batch: u64 = g.batch.iter().map(|l| l.size).product();
             let times = if batch > 1 { format!("{batch} times ") } else { String::new() };
             let [a, b, c] = [&names[0], &names[1], &names[2]];
-            format!("{c} = {a} {b}, {times}[{} x {}] [{} x {}], {} x {} parts", g.m, g.k, g.k, g.n, g.m_parts, g.n_parts)
+            let onto = if g.adds { format!("{} + ", names[3]) } else { String::new() };
+            format!("{c} = {onto}{a} {b}, {times}[{} x {}] [{} x {}], {} x {} parts", g.m, g.k, g.k, g.n, g.m_parts, g.n_parts)
         }
         Work::Attend(a) => {
             let heads: u64 = a.batch.iter().map(|d| d.0).product();

@@ -46,6 +46,7 @@ pub(super) fn gemm(graph: &Graph, shapes: [&Shape; 2], over: &[AxisId], a: &Stor
         c: [m.strides[2], n.strides[2]],
         m_parts: 1,
         n_parts: 1,
+        adds: false,
     };
     partition(&mut gemm);
     gemm

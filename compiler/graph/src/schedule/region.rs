@@ -78,7 +78,8 @@ impl<'g> Frame<'g> {
         let holder = &self.groups.groups[group as usize];
         // A row program that visits more than the value's axes would read what it has written.
         let own = &region.ty(value).shape;
-        if holder.kind != Kind::Rows || domain_of(region, value) != *own || holder.domain != *own || reads_late(region, holder) {
+        let adds = holder.kind == Kind::Contract && holder.members.len() > 1;
+        if !(adds || holder.kind == Kind::Rows) || domain_of(region, value) != *own || holder.domain != *own || reads_late(region, holder) {
             return false;
         }
         let mut before = BTreeSet::new();
@@ -86,7 +87,8 @@ impl<'g> Frame<'g> {
             for &m in &holder.members {
                 let node = region.node(m);
                 let through_view = node.inputs.iter().any(|&i| i != leaf && base(region, i) == leaf);
-                let from_memory = node.inputs.contains(&leaf) && !register_operands(region, m).contains(&leaf);
+                let product = class(region, m) == Class::Whole;
+                let from_memory = node.inputs.contains(&leaf) && (product || !register_operands(region, m).contains(&leaf));
                 if through_view || from_memory {
                     return false;
                 }
@@ -203,7 +205,7 @@ impl<'g> Planner<'g> {
             match group.kind {
                 Kind::Rows => self.row_group(frame, &group)?,
                 Kind::Loop => self.run_loop(frame, group.members[0])?,
-                Kind::Contract => self.contract(frame, group.members[0]),
+                Kind::Contract => self.contract(frame, &group.members),
                 Kind::Solve => self.solve(frame, group.members[0]),
                 Kind::Attend => self.attend(frame, group.members[0]),
                 Kind::Scatter => self.scatter(frame, group.members[0]),

@@ -10,21 +10,34 @@ use crate::op::{Attention, Op};
 use crate::shape::{Shape, Ty};
 
 impl<'g> Planner<'g> {
-    pub(super) fn contract(&mut self, frame: &mut Frame<'g>, v: Value) {
+    /// A product, added to the other operand of the last of `members` where there are two.
+    pub(super) fn contract(&mut self, frame: &mut Frame<'g>, members: &[Value]) {
         let region = frame.region;
+        let (v, sum) = (members[0], members.last().copied().filter(|_| members.len() > 1));
         let node = region.node(v);
         let Op::Contract(over) = &node.op else { return };
         let (mut a, mut b) = (node.inputs[0], node.inputs[1]);
         let (mut left, mut right) = (self.memory(frame, a), self.memory(frame, b));
-        let to = self.place_of(frame, v);
+        let onto = sum.and_then(|s| region.node(s).inputs.iter().copied().find(|&x| x != v)).map(|x| self.memory(frame, x));
+        let to = self.place_of(frame, sum.unwrap_or(v));
+        let v = sum.unwrap_or(v);
         // The operand with the result's fastest axis gives the columns.
         let last = frame.layout.orders[v.index()].iter().rev().find(|&&x| to.stride(x) == 1).copied();
         if last.is_some_and(|x| region.ty(a).shape.contains(x) && !region.ty(b).shape.contains(x)) {
             std::mem::swap(&mut a, &mut b);
             std::mem::swap(&mut left, &mut right);
         }
-        let gemm = contract::gemm(self.graph, [&region.ty(a).shape, &region.ty(b).shape], over, &left, &right, &to);
-        let step = self.launch("contract", Work::Gemm(gemm), vec![left.slot, right.slot, to.slot], &node.origin);
+        let mut gemm = contract::gemm(self.graph, [&region.ty(a).shape, &region.ty(b).shape], over, &left, &right, &to);
+        let mut args = vec![left.slot, right.slot, to.slot.clone()];
+        if let Some(onto) = onto {
+            gemm.adds = true;
+            let alike = region.ty(v).shape.iter().all(|x| onto.stride(x) == to.stride(x));
+            if !alike {
+                self.copy(&mut frame.steps, &onto, &to, region.ty(v), region.node(v));
+            }
+            args.push(if alike { onto.slot } else { to.slot });
+        }
+        let step = self.launch("contract", Work::Gemm(gemm), args, &node.origin);
         frame.steps.push(step);
     }
 

@@ -1,7 +1,7 @@
 //! A product in blocks: B in panels that stream from the second-level cache, a few rows of A in the first level, a tile of C in registers.
 //!
 //! For every block of [`DEPTH`] by [`WIDTH`] of B, packed once, and every `MR` rows of A, packed in turn: for every panel of B, the tile
-//! `C[MR, panel] += A B`. An element of C is the sum over blocks, in ascending order, of sums that run upwards within a block.
+//! `C[MR, panel] += A B`. What C is added to is read from D in the first block. An element of C is the sum over blocks, in ascending order, of sums that run upwards within a block.
 
 use super::{Product, pack};
 use crate::primitives::simd::{LANES, Simd};
@@ -27,25 +27,32 @@ pub(crate) const SPACE: usize = DEPTH * WIDTH + 22 * pack::distance(DEPTH, ROWS)
 /// # Safety
 /// As [`Product::run`]; the CPU has the features of `S`; `space` holds [`SPACE`] f32s.
 #[inline(always)]
-pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) {
+pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b: *const f32, d: *const f32, c: *mut f32, space: *mut f32) {
     unsafe {
         let p = &*product;
         let space = space.wrapping_add(space.align_offset(64).min(LANES - 1));
         if S::REGISTERS >= 32 {
-            blocks::<S, 12, 2>(p, a, b, c, space);
+            blocks::<S, 12, 2>(p, a, b, d, c, space);
         } else {
-            blocks::<S, 6, 1>(p, a, b, c, space);
+            blocks::<S, 6, 1>(p, a, b, d, c, space);
         }
     }
 }
 
 #[inline(always)]
-unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) {
+unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(
+    p: &Product,
+    a: *const f32,
+    b: *const f32,
+    d: *const f32,
+    c: *mut f32,
+    space: *mut f32,
+) {
     unsafe {
         let (packed_b, packed_a) = (space, space.add(DEPTH * WIDTH));
         let panel = NV * LANES;
         if p.k == 0 {
-            return scale(p, c);
+            return scale(p, d, c);
         }
         // Blocks of about equal depth.
         let depth = p.k.div_ceil(p.k.div_ceil(DEPTH));
@@ -55,7 +62,7 @@ unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *con
             let mut l = 0;
             while l < p.k {
                 let k = (p.k - l).min(depth);
-                let beta = if l == 0 { p.beta } else { 1.0 };
+                let (beta, d) = if l == 0 { (p.beta, d) } else { (1.0, c.cast_const()) };
                 let from_b = b.offset(l as isize * p.b[0] + j as isize * p.b[1]);
                 let direct = p.m <= FEW && p.b[1] == 1 && p.b[0] > 0 && columns.is_multiple_of(panel);
                 if !direct {
@@ -71,8 +78,9 @@ unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *con
                     let rows = (p.m - i).min(MR);
                     let from = a.offset(i as isize * p.a[0] + l as isize * p.a[1]);
                     let at: [isize; ROWS] = std::array::from_fn(|r| r as isize * p.c[0]);
-                    let c = c.offset(i as isize * p.c[0] + j as isize);
-                    let tiles = Tiles { rows, columns, k, alpha: p.alpha, beta, c, at: at.as_ptr(), column: 1, distance, apart };
+                    let place = i as isize * p.c[0] + j as isize;
+                    let (c, d) = (c.offset(place), d.offset(place));
+                    let tiles = Tiles { rows, columns, k, alpha: p.alpha, beta, d, c, at: at.as_ptr(), column: 1, distance, apart };
                     for row in pack::share(next, i / MR, steps) {
                         let row = (l + k + row) as isize;
                         if p.b[1] == 1 {
@@ -100,14 +108,14 @@ unsafe fn blocks<S: Simd, const MR: usize, const NV: usize>(p: &Product, a: *con
     }
 }
 
-/// `C = beta C`.
+/// `C = beta D`.
 #[inline(always)]
-unsafe fn scale(p: &Product, c: *mut f32) {
+unsafe fn scale(p: &Product, d: *const f32, c: *mut f32) {
     unsafe {
         for i in 0..p.m {
             for j in 0..p.n {
-                let at = c.offset(i as isize * p.c[0] + j as isize);
-                *at = if p.beta == 0.0 { 0.0 } else { *at * p.beta };
+                let at = i as isize * p.c[0] + j as isize;
+                *c.offset(at) = if p.beta == 0.0 { 0.0 } else { *d.offset(at) * p.beta };
             }
         }
     }
@@ -120,6 +128,8 @@ pub(super) struct Tiles {
     pub(super) k: usize,
     pub(super) alpha: f32,
     pub(super) beta: f32,
+    /// What `beta` multiplies, laid out as `c`.
+    pub(super) d: *const f32,
     pub(super) c: *mut f32,
     /// Where each row starts. The same row may come twice where `beta` is 1: rows are written one after the other.
     pub(super) at: *const isize,
@@ -179,13 +189,14 @@ impl Tiles {
             let panel = NV * LANES;
             let mut j = 0;
             while j < self.columns {
-                let (c, at) = (self.c.offset(j as isize * self.column), self.at.add(i));
+                let (d, c) = (self.d.offset(j as isize * self.column), self.c.offset(j as isize * self.column));
+                let at = self.at.add(i);
                 let b = b.add(j * self.apart);
                 let columns = (self.columns - j).min(panel);
                 if NV == 2 && columns <= LANES {
-                    self.tile::<S, MR, 1, RA, CA>(a, b, self.distance, c, at, columns);
+                    self.tile::<S, MR, 1, RA, CA>(a, b, [d, c.cast_const()], at, columns);
                 } else {
-                    self.tile::<S, MR, NV, RA, CA>(a, b, self.distance, c, at, columns);
+                    self.tile::<S, MR, NV, RA, CA>(a, b, [d, c.cast_const()], at, columns);
                 }
                 j += panel;
             }
@@ -198,15 +209,15 @@ impl Tiles {
         &self,
         a: *const f32,
         b: *const f32,
-        distance: usize,
-        c: *mut f32,
+        [d, c]: [*const f32; 2],
         at: *const isize,
         columns: usize,
     ) {
         unsafe {
+            let c = c.cast_mut();
             if self.beta != 0.0 && self.column == 1 {
                 for r in 0..MR {
-                    pack::fetch_soon(c.offset(*at.add(r)), NV * LANES);
+                    pack::fetch_soon(d.offset(*at.add(r)), NV * LANES);
                 }
             }
             let mut acc = [[S::splat(0.0); NV]; MR];
@@ -223,22 +234,22 @@ impl Tiles {
                     }
                 }
                 a = a.wrapping_add(CA);
-                b = b.wrapping_add(distance);
+                b = b.wrapping_add(self.distance);
             }
             if self.column != 1 {
-                return self.scattered::<S, MR, NV>(&acc, c, at, columns);
+                return self.scattered::<S, MR, NV>(&acc, [d, c.cast_const()], at, columns);
             }
             let (alpha, beta) = (S::splat(self.alpha), S::splat(self.beta));
             for (r, row) in acc.iter().enumerate() {
-                let c = c.offset(*at.add(r));
+                let (d, c) = (d.offset(*at.add(r)), c.offset(*at.add(r)));
                 for (v, &x) in row.iter().enumerate() {
-                    let at = c.add(v * LANES);
+                    let (d, at) = (d.add(v * LANES), c.add(v * LANES));
                     let n = columns - v * LANES;
                     let x = S::mul(alpha, x);
                     if n >= LANES {
-                        S::store(at, if self.beta == 0.0 { x } else { S::fma(beta, S::load(at), x) });
+                        S::store(at, if self.beta == 0.0 { x } else { S::fma(beta, S::load(d), x) });
                     } else {
-                        S::store_tail(at, n, if self.beta == 0.0 { x } else { S::fma(beta, S::load_tail(at, n), x) });
+                        S::store_tail(at, n, if self.beta == 0.0 { x } else { S::fma(beta, S::load_tail(d, n), x) });
                     }
                 }
             }
@@ -250,7 +261,7 @@ impl Tiles {
     unsafe fn scattered<S: Simd, const MR: usize, const NV: usize>(
         &self,
         acc: &[[S::F; NV]; MR],
-        c: *mut f32,
+        [d, c]: [*const f32; 2],
         at: *const isize,
         columns: usize,
     ) {
@@ -263,10 +274,10 @@ impl Tiles {
                 }
             }
             for (r, row) in lanes.iter().enumerate() {
-                let c = c.offset(*at.add(r));
+                let (d, c) = (d.offset(*at.add(r)), c.offset(*at.add(r)).cast_mut());
                 for (j, &x) in row.as_flattened().iter().enumerate().take(columns) {
-                    let to = c.offset(j as isize * self.column);
-                    *to = self.alpha * x + if self.beta == 0.0 { 0.0 } else { self.beta * *to };
+                    let place = j as isize * self.column;
+                    *c.offset(place) = self.alpha * x + if self.beta == 0.0 { 0.0 } else { self.beta * *d.offset(place) };
                 }
             }
         }

@@ -104,8 +104,19 @@ unsafe fn gathered_blocks<S: Simd, const MR: usize, const NV: usize>(
                         }
                     }
                     pack::gathered_rows::<S>(rows, k, a.offset(l as isize * p.a), a_rows.add(i), p.a, packed_a, ROW);
-                    let tiles =
-                        Tiles { rows, columns, k, alpha: 1.0, beta, c, at: c_rows.add(i), column: p.c, distance: NV * LANES, apart: k };
+                    let tiles = Tiles {
+                        rows,
+                        columns,
+                        k,
+                        alpha: 1.0,
+                        beta,
+                        d: c.cast_const(),
+                        c,
+                        at: c_rows.add(i),
+                        column: p.c,
+                        distance: NV * LANES,
+                        apart: k,
+                    };
                     tiles.run::<S, MR, NV, ROW, 1>(packed_a, packed_b);
                     i += MR;
                 }
@@ -181,8 +192,19 @@ unsafe fn outer_blocks<S: Simd, const MR: usize, const NV: usize>(
                         pack::points::<S>(rows, k, MR, a.offset(i as isize * p.a), a_points.add(l), p.a, packed_a);
                     }
                     let c = c.offset(i as isize * p.c[0] + j as isize * p.c[1]);
-                    let tiles =
-                        Tiles { rows, columns, k, alpha: 1.0, beta, c, at: at.as_ptr(), column: p.c[1], distance: NV * LANES, apart: k };
+                    let tiles = Tiles {
+                        rows,
+                        columns,
+                        k,
+                        alpha: 1.0,
+                        beta,
+                        d: c.cast_const(),
+                        c,
+                        at: at.as_ptr(),
+                        column: p.c[1],
+                        distance: NV * LANES,
+                        apart: k,
+                    };
                     tiles.run::<S, MR, NV, 1, MR>(packed_a.add(i % CROSS / MR * pack::distance(k, MR)), packed_b);
                     i += MR;
                 }

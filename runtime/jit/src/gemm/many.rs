@@ -32,11 +32,12 @@ impl Many {
     pub(crate) fn new(g: &Gemm, primitives: &Primitives) -> Option<Many> {
         let strides = |pair: [i64; 2]| pair.map(|s| s as isize);
         let (m, n, k) = (g.m as usize, g.n as usize, g.k as usize);
-        let product = Product { m, n, k, a: strides(g.a), b: strides(g.b), c: strides(g.c), alpha: 1.0, beta: 0.0 };
+        let product =
+            Product { m, n, k, a: strides(g.a), b: strides(g.b), c: strides(g.c), alpha: 1.0, beta: if g.adds { 1.0 } else { 0.0 } };
         let batch: Vec<(u64, [i64; 3])> = g.batch.iter().map(|l| (l.size, l.strides)).collect();
         let units: u64 = batch.iter().map(|b| b.0).product();
         let both = [(product, false), (product.turned(), true)];
-        let (vectors, matrices) = (both.iter().find(|p| small::fits(&p.0)), both.iter().find(|p| near::fits(&p.0)));
+        let (vectors, matrices) = (both.iter().find(|p| !g.adds && small::fits(&p.0)), both.iter().find(|p| near::fits(&p.0)));
         let ((product, turned), kernel) = match (vectors, matrices) {
             (Some(&found), _) => (found, Kernel::Small(primitives.small())),
             (None, Some(&found)) if primitives.name() != "portable" => (found, Kernel::Near(primitives.near())),
@@ -50,34 +51,36 @@ impl Many {
     /// Computes them, and those of more launches, whose arguments lie behind the first's.
     ///
     /// # Safety
-    /// `args` are a, b and c, and hold what the strides reach; no element of c is one of a, of b or of another product.
+    /// `args` are a, b, c and what c is added to, where it is, and hold what the strides reach; no element of c is one of a, of b or of another product.
     pub(crate) unsafe fn run(&self, args: &[*mut u8], ahead: &[isize], pool: &Pool) {
         let each: u64 = self.batch.iter().map(|b| b.0).product();
-        let launches = args.len() as u64 / 3;
+        let per = if self.product.beta == 0.0 { 3 } else { 4 };
+        let launches = (args.len() / per) as u64;
         let (units, tasks) = (each * launches, self.tasks * launches);
         let pointers = Shared(args.as_ptr().cast::<*mut f32>());
         let place = |unit: u64| {
             let moves = offset(&self.batch, unit % each);
-            // Safety: three arguments for each launch.
-            let at = |i: usize| unsafe { *pointers.get().add((unit / each) as usize * 3 + i) }.wrapping_offset(moves[i] as isize);
-            if self.turned { [at(1), at(0), at(2)] } else { [at(0), at(1), at(2)] }
+            // Safety: so many arguments for each launch.
+            let at = |i: usize| unsafe { *pointers.get().add((unit / each) as usize * per + i) }.wrapping_offset(moves[i.min(2)] as isize);
+            let onto = at(per - 1);
+            if self.turned { [at(1), at(0), at(2), onto] } else { [at(0), at(1), at(2), onto] }
         };
         pool.run(tasks as usize, &|task, _| {
             let own = (task as u64 * units / tasks)..((task as u64 + 1) * units / tasks);
             match self.kernel {
                 Kernel::Small(kernel) => {
                     for unit in own {
-                        let [a, b, c] = place(unit);
+                        let [a, b, c, _] = place(unit);
                         // Safety: the caller's.
                         unsafe { kernel(&raw const self.product, a, b, c) };
                     }
                 }
                 Kernel::Near(kernel) => with_space(|space| {
                     for unit in own.clone() {
-                        let [a, b, c] = place(unit);
+                        let [a, b, c, d] = place(unit);
                         self.ask([a, b, c], ahead);
                         // Safety: the caller's; the space is what the kernel needs.
-                        unsafe { kernel(&raw const self.product, a, b, c, space) };
+                        unsafe { kernel(&raw const self.product, a, b, d, c, space) };
                     }
                 }),
             }

@@ -1,4 +1,4 @@
-//! Matrix products `C = beta C + alpha A B` on raw pointers with any strides.
+//! Matrix products `C = beta D + alpha A B` on raw pointers with any strides.
 //!
 //! Products run in `blocked`, on packed operands, which adds up every element of C in an order that depends on k alone. The `gemm` crate, which
 //! chooses its own instructions, takes thin or oddly laid out ones, and those of the portable set.
@@ -33,12 +33,12 @@ pub struct Product {
     pub c: [isize; 2],
     /// Factor of the product.
     pub alpha: f32,
-    /// Factor of C; 0 does not read it.
+    /// Factor of D, which is C or lies as C does; 0 does not read it.
     pub beta: f32,
 }
 
 /// The type of the kernels behind [`Product::run`].
-pub(crate) type ProductFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *mut f32, *mut f32);
+pub(crate) type ProductFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *const f32, *mut f32, *mut f32);
 
 /// The type of the kernels behind small products.
 pub(crate) type SmallFn = unsafe extern "C" fn(*const Product, *const f32, *const f32, *mut f32);
@@ -71,26 +71,55 @@ impl Product {
         self.c[1] == 1 && self.m >= 4 && self.n >= 8 && self.k >= 4
     }
 
-    /// Computes it on the calling thread.
+    /// Computes it on the calling thread, D being C.
     ///
     /// # Safety
     /// Every element named is readable, those of c are writable and distinct, and c does not overlap a or b.
     pub unsafe fn run(&self, set: &Primitives, a: *const f32, b: *const f32, c: *mut f32) {
+        // Safety: the caller's.
+        unsafe { self.run_onto(set, a, b, c, c) }
+    }
+
+    /// Computes it on the calling thread.
+    ///
+    /// # Safety
+    /// As [`Product::run`]; d has the strides of c, and is c or does not overlap it.
+    pub unsafe fn run_onto(&self, set: &Primitives, a: *const f32, b: *const f32, d: *const f32, c: *mut f32) {
         let turned = self.turned();
         for (product, a, b) in [(*self, a, b), (turned, b, a)] {
             if small::fits(&product) {
                 // Safety: the caller's.
-                return unsafe { (set.small())(&raw const product, a, b, c) };
+                return unsafe {
+                    product.copy(d, c);
+                    (set.small())(&raw const product, a, b, c)
+                };
             }
         }
         let (product, a, b) = if !self.packs() && turned.packs() { (turned, b, a) } else { (*self, a, b) };
         if !product.packs() || set.name() == "portable" {
             // Safety: the caller's.
-            return unsafe { product.library(a, b, c) };
+            return unsafe {
+                product.copy(d, c);
+                product.library(a, b, c)
+            };
         }
         let kernel = if near::fits(&product) { set.near() } else { set.product() };
         // Safety: the caller's; the space is what the kernels need.
-        with_space(|space| unsafe { kernel(&raw const product, a, b, c, space) });
+        with_space(|space| unsafe { kernel(&raw const product, a, b, d, c, space) });
+    }
+
+    /// Brings D to C, for kernels that know one of them.
+    unsafe fn copy(&self, d: *const f32, c: *mut f32) {
+        if self.beta == 0.0 || std::ptr::eq(d, c) {
+            return;
+        }
+        for i in 0..self.m as isize {
+            for j in 0..self.n as isize {
+                let at = i * self.c[0] + j * self.c[1];
+                // Safety: the caller's.
+                unsafe { *c.wrapping_offset(at) = *d.wrapping_offset(at) };
+            }
+        }
     }
 
     /// Computes it with the `gemm` crate.

@@ -27,7 +27,7 @@ pub(super) fn fits(p: &Product) -> bool {
 /// # Safety
 /// As [`Product::run`]; the CPU has the features of `S`; `space` holds [`LARGEST`] f32s and a vector.
 #[inline(always)]
-pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) {
+pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b: *const f32, d: *const f32, c: *mut f32, space: *mut f32) {
     unsafe {
         let p = &*product;
         let whole = p.n.is_multiple_of(LANES);
@@ -41,7 +41,7 @@ pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b:
         let mut j = 0;
         while j < p.n {
             let columns = (p.n - j).min(LANES);
-            let panel = Panel { p, b: b.add(j / LANES * apart), distance, columns };
+            let panel = Panel { p, b: b.add(j / LANES * apart), d: d.add(j), distance, columns };
             let c = c.add(j);
             if S::REGISTERS >= 32 {
                 panel.rows_of_many::<S>(a, c)
@@ -57,6 +57,8 @@ pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b:
 struct Panel<'a> {
     p: &'a Product,
     b: *const f32,
+    /// The same columns of what `beta` multiplies.
+    d: *const f32,
     distance: usize,
     columns: usize,
 }
@@ -71,13 +73,14 @@ impl Panel<'_> {
                 let left = self.p.m - i;
                 let height = left.div_ceil(left.div_ceil(6));
                 let (a, c) = (a.offset(i as isize * self.p.a[0]), c.offset(i as isize * self.p.c[0]));
+                let d = self.d.offset(i as isize * self.p.c[0]);
                 match height {
-                    6 => self.tile::<S, 6>(a, c),
-                    5 => self.tile::<S, 5>(a, c),
-                    4 => self.tile::<S, 4>(a, c),
-                    3 => self.tile::<S, 3>(a, c),
-                    2 => self.tile::<S, 2>(a, c),
-                    _ => self.tile::<S, 1>(a, c),
+                    6 => self.tile::<S, 6>(a, d, c),
+                    5 => self.tile::<S, 5>(a, d, c),
+                    4 => self.tile::<S, 4>(a, d, c),
+                    3 => self.tile::<S, 3>(a, d, c),
+                    2 => self.tile::<S, 2>(a, d, c),
+                    _ => self.tile::<S, 1>(a, d, c),
                 }
                 i += height;
             }
@@ -92,26 +95,27 @@ impl Panel<'_> {
             while i < self.p.m {
                 let left = self.p.m - i;
                 let (a, c) = (a.offset(i as isize * self.p.a[0]), c.offset(i as isize * self.p.c[0]));
+                let d = self.d.offset(i as isize * self.p.c[0]);
                 i += match left {
-                    12.. => self.tile_of::<S, 12>(a, c),
-                    8.. => self.tile_of::<S, 8>(a, c),
-                    4.. => self.tile_of::<S, 4>(a, c),
-                    2.. => self.tile_of::<S, 2>(a, c),
-                    _ => self.tile_of::<S, 1>(a, c),
+                    12.. => self.tile_of::<S, 12>(a, d, c),
+                    8.. => self.tile_of::<S, 8>(a, d, c),
+                    4.. => self.tile_of::<S, 4>(a, d, c),
+                    2.. => self.tile_of::<S, 2>(a, d, c),
+                    _ => self.tile_of::<S, 1>(a, d, c),
                 };
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn tile_of<S: Simd, const MR: usize>(&self, a: *const f32, c: *mut f32) -> usize {
-        unsafe { self.tile::<S, MR>(a, c) };
+    unsafe fn tile_of<S: Simd, const MR: usize>(&self, a: *const f32, d: *const f32, c: *mut f32) -> usize {
+        unsafe { self.tile::<S, MR>(a, d, c) };
         MR
     }
 
     /// `MR` rows of C.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const MR: usize>(&self, a: *const f32, c: *mut f32) {
+    unsafe fn tile<S: Simd, const MR: usize>(&self, a: *const f32, d: *const f32, c: *mut f32) {
         unsafe {
             let (p, n) = (self.p, self.columns);
             let mut sums = [S::splat(0.0); MR];
@@ -136,9 +140,9 @@ impl Panel<'_> {
                     S::store(lanes.as_mut_ptr(), sum);
                 }
                 for (r, lanes) in lanes.iter().enumerate() {
-                    let to = c.offset(r as isize * p.c[0]);
+                    let row = r as isize * p.c[0];
                     for (j, &x) in lanes.iter().enumerate().take(n) {
-                        *to.add(j) = x + if p.beta == 0.0 { 0.0 } else { p.beta * *to.add(j) };
+                        *c.offset(row).add(j) = x + if p.beta == 0.0 { 0.0 } else { p.beta * *d.offset(row).add(j) };
                     }
                 }
             } else if p.beta == 0.0 {
@@ -148,8 +152,8 @@ impl Panel<'_> {
             } else {
                 let beta = S::splat(p.beta);
                 for (r, &sum) in sums.iter().enumerate() {
-                    let at = c.offset(r as isize * p.c[0]);
-                    S::store(at, S::fma(beta, S::load(at), sum));
+                    let row = r as isize * p.c[0];
+                    S::store(c.offset(row), S::fma(beta, S::load(d.offset(row)), sum));
                 }
             }
         }

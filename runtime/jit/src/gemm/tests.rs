@@ -50,11 +50,14 @@ fn check(set: &Primitives, m: usize, n: usize, k: usize, layouts: [usize; 3], al
         }
     }
     let product = Product { m, n, k, a: a.strides, b: b.strides, c: c.strides, alpha, beta };
+    let mut apart: Vec<f32> = c.cells.iter().zip(&inside).map(|(&x, inside)| if *inside { f32::NAN } else { x }).collect();
     // Safety: the matrices hold what the strides name.
     unsafe {
         let (a, b) = (a.cells.as_ptr().add(a.start), b.cells.as_ptr().add(b.start));
+        product.run_onto(set, a, b, c.cells.as_ptr().add(c.start), apart.as_mut_ptr().add(c.start));
         product.run(set, a, b, c.cells.as_mut_ptr().add(c.start));
     }
+    assert!(apart.iter().zip(&c.cells).all(|(x, y)| x.to_bits() == y.to_bits()), "{} {m}x{n}x{k} {layouts:?}", set.name());
     for (at, (&x, &y)) in c.cells.iter().zip(&expected).enumerate() {
         let tolerance = if inside[at] { 2e-6 * (k as f64 + 1.0).sqrt() * 4.0 } else { 0.0 };
         assert!((f64::from(x) - y).abs() <= tolerance, "{} {m}x{n}x{k} {layouts:?} at {at}: {x}, not {y}", set.name());

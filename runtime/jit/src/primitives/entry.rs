@@ -51,13 +51,13 @@ entries! {
     choose3 [L: Lane, const SC: bool, const SA: bool, const SB: bool] [L, SC, SA, SB]
         (n: usize, dst: *mut u8, c: *const u8, a: *const u8, b: *const u8) = lane::choose3;
     accumulate [O: Op2] [O] (n: usize, dst: *mut u8, a: *const u8) = layout::accumulate;
-    product [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) = blocked::product;
+    product [] [] (product: *const Product, a: *const f32, b: *const f32, d: *const f32, c: *mut f32, space: *mut f32) = blocked::product;
     gathered [] [] (product: *const Gathered, a: *const f32, a_rows: *const isize, b: *const f32, c: *mut f32, c_rows: *const isize,
         space: *mut f32) = gathered::gathered;
     outer [] [] (product: *const Outer, a: *const f32, a_points: *const isize, b: *const f32, b_points: *const isize, c: *mut f32,
         space: *mut f32) = gathered::outer;
     rank_one [] [] (shape: *const RankOne, operands: *const Operands) = state::rank_one;
-    near [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32, space: *mut f32) = near::product;
+    near [] [] (product: *const Product, a: *const f32, b: *const f32, d: *const f32, c: *mut f32, space: *mut f32) = near::product;
     substitute [] [] (block: *const Block, m: *const f32, side: *const f32, x: *mut f32) = solve::substitute;
     small [] [] (product: *const Product, a: *const f32, b: *const f32, c: *mut f32) = small::product;
     attend [] [] (shape: *const AttendShape, block: usize, q: *const f32, k: *const f32, v: *const f32, mix: *mut f32, lse: *mut f32,
