@@ -4,7 +4,7 @@
 //! outermost, so that the matrix of each position lies in one piece.
 
 use crate::entity::{AxisId, Value};
-use crate::graph::{Graph, Region};
+use crate::graph::{Axis, Graph, Region};
 use crate::op::{Loop, LoopKind, Op};
 use crate::part;
 use crate::shape::Shape;
@@ -45,12 +45,13 @@ pub fn layouts(graph: &Graph) -> Layout {
             wishes[output.value.index()].get_or_insert_with(|| output.port.order.clone());
         }
     }
-    let known = Known { data, within: part::within(graph) };
+    let known = Known { axes: &graph.axes, data, within: part::within(graph) };
     region(&graph.region, &known, &[], wishes)
 }
 
 /// What is known of axes.
-struct Known {
+struct Known<'g> {
+    axes: &'g [Axis],
     /// Those of inputs.
     data: BTreeSet<AxisId>,
     /// Positions within blocks ([`part`]).
@@ -89,7 +90,7 @@ impl Classes {
     }
 }
 
-fn region(region: &Region, known: &Known, arguments: &[Order], wishes: Vec<Option<Order>>) -> Layout {
+fn region(region: &Region, known: &Known<'_>, arguments: &[Order], wishes: Vec<Option<Order>>) -> Layout {
     let count = region.nodes.len();
     let mut classes = Classes { parent: (0..count as u32).collect(), order: vec![None; count] };
     for (i, node) in region.nodes.iter().enumerate() {
@@ -170,7 +171,7 @@ fn region(region: &Region, known: &Known, arguments: &[Order], wishes: Vec<Optio
         }
         let chosen = fixed.or_else(|| if is_view(&node.op) { None } else { classes.get(v) });
         let order = chosen.unwrap_or_else(|| {
-            let mut order = flow(region, v, &known.data, &layout);
+            let mut order = flow(region, v, known, &layout);
             if let Some(axis) = steps.get(&classes.root(v.0)).filter(|_| !is_view(&node.op)) {
                 order.sort_by_key(|a| a != axis);
             }
@@ -185,7 +186,7 @@ fn region(region: &Region, known: &Known, arguments: &[Order], wishes: Vec<Optio
 
 /// Values that a scan reads step by step, and its axis: a step's part of them should lie in one piece. Scans whose batch is parted read
 /// sequence by sequence instead.
-fn step_by_step(region: &Region, known: &Known) -> Vec<(Value, AxisId)> {
+fn step_by_step(region: &Region, known: &Known<'_>) -> Vec<(Value, AxisId)> {
     let mut found = Vec::new();
     for node in &region.nodes {
         let Op::Loop(l) = &node.op else { continue };
@@ -229,7 +230,7 @@ pub fn is_view(op: &Op) -> bool {
     matches!(op, Op::Rename(_) | Op::Split { .. } | Op::Merge { .. } | Op::Slice { .. })
 }
 
-fn loop_body(outer: &Region, node: usize, l: &Loop, known: &Known, layout: &Layout, classes: &mut Classes) -> Layout {
+fn loop_body(outer: &Region, node: usize, l: &Loop, known: &Known<'_>, layout: &Layout, classes: &mut Classes) -> Layout {
     let inputs = &outer.nodes[node].inputs;
     let arguments: Vec<Order> = inputs
         .iter()
@@ -279,7 +280,8 @@ fn merged(base: &Order, other: &Order, append: bool) -> Order {
 }
 
 /// The order that follows from the operands.
-fn flow(region: &Region, v: Value, data: &BTreeSet<AxisId>, layout: &Layout) -> Order {
+fn flow(region: &Region, v: Value, known: &Known<'_>, layout: &Layout) -> Order {
+    let data = &known.data;
     let node = region.node(v);
     let of = |i: usize| &layout.orders[node.inputs[i].index()];
     let without = |order: &Order, gone: &[AxisId]| -> Order { order.iter().copied().filter(|a| !gone.contains(a)).collect() };
@@ -302,7 +304,24 @@ fn flow(region: &Region, v: Value, data: &BTreeSet<AxisId>, layout: &Layout) -> 
         Op::Softmax(_) => of(0).clone(),
         Op::ArgMax(a) => without(of(0), &[*a]),
         Op::Contract(over) => {
-            let (a, b) = (without(of(0), over), without(of(1), over));
+            // Steps against steps: where one axis of a pair is summed over, the other comes to its place outside.
+            let left = |order: &Order, other: &Order| -> Order {
+                let of = |a: AxisId| &known.axes[a.index()];
+                let twin = |at: usize| {
+                    let x = order[at];
+                    let alike =
+                        |y: &AxisId| !over.contains(y) && !other.contains(y) && of(*y).name == of(x).name && of(*y).size == of(x).size;
+                    if over.contains(&x) { order[at..].iter().copied().find(alike) } else { Some(x) }
+                };
+                let mut out = Order::new();
+                for x in (0..order.len()).filter_map(twin) {
+                    if !out.contains(&x) {
+                        out.push(x);
+                    }
+                }
+                out
+            };
+            let (a, b) = (left(of(0), of(1)), left(of(1), of(0)));
             let rank = |o: &Order| o.iter().filter(|x| data.contains(x)).count();
             if rank(&b) > rank(&a) { merged(&b, &a, true) } else { merged(&a, &b, true) }
         }
