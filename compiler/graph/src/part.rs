@@ -291,4 +291,18 @@ mod tests {
         let new = after(&text);
         assert!(!new.contains("each along b"), "{new}");
     }
+    #[test]
+    fn a_whole_axis_is_a_block_and_parting_twice_is_parting_once() {
+        let text = "axis t = 5\naxis b = 32\naxis h = 2\naxis k = 16\naxis v = 8\n%0 = input s : f32[b, h, k, v]\n\
+             %1 = input x : f32[t, b, h, k]\n%2 = scan along t carry [%0] stacked [%1] with [] : f32[b, h, k, v] {\n\
+             %0 = argument 0 : f32[b, h, k, v]\n%1 = argument 1 : f32[b, h, k]\n%2 = contract %1, %0 over [k] : f32[b, h, v]\n\
+             %3 = mul %1, %2 : f32[b, h, k, v]\n%4 = sub %0, %3 : f32[b, h, k, v]\nyield [%4] collect [%2]\n}\n\
+             %3 = project 0 of %2 : f32[b, h, k, v]\n%4 = project 1 of %2 : f32[t, b, h, v]\noutput s [b, h, k, v] = %3\n\
+             output y [t, b, h, v] = %4\n";
+        let new = after(text);
+        assert!(new.contains("each along b") && !new.contains("each along h"), "{new}");
+        let graph = part(&parse(text).unwrap());
+        assert_eq!(within(&graph).len(), 1);
+        assert_eq!(print_plain(&part(&graph)), print_plain(&graph));
+    }
 }

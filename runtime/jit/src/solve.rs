@@ -186,3 +186,65 @@ impl One {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of about 1.
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        std::iter::repeat_with(next).take(count).collect()
+    }
+
+    #[test]
+    fn systems_of_every_size_and_layout_agree_with_f64() {
+        for set in Primitives::all() {
+            for size in [1usize, 2, 3, 4, 5, 16, 33, 64, 65, 131] {
+                for width in [1usize, 7, 16, 33] {
+                    for layout in 0..8 {
+                        check(set, size, width, [layout & 1 != 0, layout & 2 != 0, layout & 4 != 0]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(set: &Primitives, size: usize, width: usize, [backwards, crosswise, turned]: [bool; 3]) {
+        // Small enough that the solution stays of the size of the right-hand side.
+        let matrix: Vec<f32> = numbers(size * size, 1).iter().map(|x| x / size as f32).collect();
+        let side = numbers(size * width, 2);
+        let across = if crosswise { [1, size as isize] } else { [width as isize, 1] };
+        let one = One {
+            size,
+            width,
+            matrix: if turned { [1, size as isize] } else { [size as isize, 1] },
+            side: across,
+            to: if turned { [width as isize, 1] } else { across },
+            backwards,
+        };
+        let mut x = vec![f32::NAN; size * width];
+        // Safety: the strides name what there is.
+        unsafe { one.run(set, matrix.as_ptr(), side.as_ptr(), x.as_mut_ptr()) };
+        let at = |strides: [isize; 2], i: usize, j: usize| (i as isize * strides[0] + j as isize * strides[1]) as usize;
+        let order: Vec<usize> = if backwards { (0..size).rev().collect() } else { (0..size).collect() };
+        for c in 0..width {
+            let mut exact = vec![0.0f64; size];
+            for (k, &i) in order.iter().enumerate() {
+                let known = order[..k].iter().map(|&j| f64::from(matrix[at(one.matrix, i, j)]) * exact[j]).sum::<f64>();
+                exact[i] = f64::from(side[at(one.side, i, c)]) - known;
+                let found = f64::from(x[at(one.to, i, c)]);
+                assert!(
+                    (found - exact[i]).abs() < 1e-5,
+                    "{} {size} {width} {backwards} {crosswise} {turned}: {found}, not {}",
+                    set.name(),
+                    exact[i]
+                );
+            }
+        }
+    }
+}

@@ -163,6 +163,9 @@ impl<'a> Merger<'a> {
             let group = &own.members[&own.root[v.index()]];
             matches!(class(own.region, v), Class::Leaf | Class::Whole) || group.len() > 1
         };
+        let top = std::ptr::eq(self.region, &raw const self.graph.region);
+        let outputs = self.graph.outputs.iter().filter(|_| top).map(|o| o.value);
+        let outside: BTreeSet<Value> = self.region.results.iter().copied().chain(outputs).collect();
         for i in 0..self.region.nodes.len() {
             let (v, node) = (Value(i as u32), &self.region.nodes[i]);
             if node.op != Op::Map(MapFn::Add) || node.inputs[0] == node.inputs[1] {
@@ -172,7 +175,9 @@ impl<'a> Merger<'a> {
             let mut pairs = [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])];
             pairs.sort_by_key(|p| std::cmp::Reverse(p.0));
             let found = pairs.into_iter().find(|&(product, other)| {
-                let alone = self.users[product.index()].len() == 1 && self.members[&self.root[product.index()]].len() == 1;
+                let alone = self.users[product.index()].len() == 1
+                    && !outside.contains(&product)
+                    && self.members[&self.root[product.index()]].len() == 1;
                 let ty = &node.ty;
                 alone && self.is_matrix(product) && self.region.ty(product) == ty && self.region.ty(other) == ty && in_memory(self, other)
             });

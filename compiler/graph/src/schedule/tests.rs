@@ -126,6 +126,31 @@ fn products_are_cut_alike_whatever_the_order_of_operands() {
     assert_eq!((gemm.m, gemm.n, gemm.k, gemm.m_parts * gemm.n_parts), (2048, 1024, 256, 8));
 }
 
+#[test]
+fn a_product_takes_up_the_sum_that_it_is_the_last_part_of() {
+    let head = "axis row = 64\naxis in = 32\naxis out = 16\n%0 = input x : f32[row, in]\n%1 = param w : f32[in, out]\n\
+                %2 = input y : f32[row, out]\n%3 = contract %0, %1 over [in] : f32[row, out]\n";
+    let plan = planned(&format!("{head}%4 = add %2, %3 : f32[row, out]\noutput z [row, out] = %4\n"));
+    let [Work::Gemm(gemm)] = works(&plan)[..] else { panic!("{plan}") };
+    assert!(gemm.adds && print(&plan).contains("b3 = b2 + b0 b1"), "{plan}");
+    // The product is read elsewhere too; what it is added to is made by a row program; rows are spread.
+    for rest in [
+        "%4 = add %2, %3 : f32[row, out]\noutput z [row, out] = %4\noutput p [row, out] = %3\n",
+        "%4 = tanh %2 : f32[row, out]\n%5 = add %4, %3 : f32[row, out]\noutput z [row, out] = %5\n",
+        "%4 = input b : f32[out]\n%5 = add %4, %3 : f32[row, out]\noutput z [row, out] = %5\n",
+    ] {
+        let plan = planned(&format!("{head}{rest}"));
+        assert!(!works(&plan).iter().any(|w| matches!(w, Work::Gemm(g) if g.adds)), "{plan}");
+    }
+    // A parameter's update by a product is written where it lies.
+    let plan = planned(
+        "axis row = 64\naxis in = 32\naxis out = 16\n%0 = input x : f32[row, in]\n%1 = param w : f32[in, out]\n\
+         %2 = input y : f32[row, out]\n%3 = contract %0, %2 over [row] : f32[in, out]\n%4 = add %1, %3 : f32[in, out]\nupdate w [in, out] = %4\n",
+    );
+    let [Work::Gemm(gemm)] = works(&plan)[..] else { panic!("{plan}") };
+    assert!(gemm.adds && plan.arena == 0, "{plan}");
+}
+
 /// Pairs of buffers that share bytes while both are alive.
 fn clashes(plan: &Plan) -> Vec<(usize, usize)> {
     let placed: Vec<(usize, u64, u64, (u32, u32))> = plan
