@@ -34,7 +34,7 @@ pub(crate) unsafe fn product<S: Simd, const ADD: bool>(
                 panel::<S, 8, 1, ADD>(m, k, a, [ra, ca], b, ldb, c, ldc);
                 j += LANES;
             } else {
-                panel::<S, 4, 1, ADD>(m, k, a, [ra, ca], b, ldb, c, ldc);
+                panel::<S, 6, 1, ADD>(m, k, a, [ra, ca], b, ldb, c, ldc);
                 j += LANES;
             }
         }
@@ -59,9 +59,16 @@ unsafe fn panel<S: Simd, const MR: usize, const NV: usize, const ADD: bool>(
             micro::<S, MR, NV, ADD>(k, a.offset(i as isize * ra), [ra, ca], b, ldb, c.add(i * ldc), ldc);
             i += MR;
         }
-        while i < m {
+        while i + 4 <= m {
+            micro::<S, 4, NV, ADD>(k, a.offset(i as isize * ra), [ra, ca], b, ldb, c.add(i * ldc), ldc);
+            i += 4;
+        }
+        while i + 2 <= m {
+            micro::<S, 2, NV, ADD>(k, a.offset(i as isize * ra), [ra, ca], b, ldb, c.add(i * ldc), ldc);
+            i += 2;
+        }
+        if i < m {
             micro::<S, 1, NV, ADD>(k, a.offset(i as isize * ra), [ra, ca], b, ldb, c.add(i * ldc), ldc);
-            i += 1;
         }
     }
 }
