@@ -136,7 +136,8 @@ fn states_that_turn_each_other_are_linear_together() {
         a = c * prev a - s * prev b + x\n  b = s * prev a + c * prev b\n}";
     let graph = scanned(rotation, "rotation", "x: [t, unit], c: [t, unit], s: [t, unit] -> y: [t, unit] = x, c, s");
     let scans = transition::scans(&graph);
-    assert!(scans[0].2.iter().all(|t| t.class == Class::Dense(vec![0, 1])), "{:?}", scans[0].2);
+    assert!(scans[0].2.iter().all(|t| t.class == Class::Coupled(vec![0, 1])), "{:?}", scans[0].2);
+    assert_eq!(scans[0].2[0].class.words(&[]), "state-linear, 2 states together, number by number");
 }
 
 #[test]

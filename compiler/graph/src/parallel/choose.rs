@@ -4,7 +4,7 @@
 use super::plan::{Engine, Plan};
 use super::{Chosen, Way};
 use crate::entity::Value;
-use crate::graph::Axis;
+use crate::graph::{Axis, Node};
 use crate::op::{Loop, Op};
 use crate::shape::{Shape, elements};
 
@@ -14,9 +14,9 @@ const CHUNKS: [u64; 4] = [8, 16, 32, 64];
 const SHORTEST: u64 = 32;
 /// What a kernel costs besides its work: by itself; for each position (batch, head) that it treats, where its operands are small matrices; the
 /// same where they are vectors of one step.
-const KERNEL: [u64; 3] = [40_000, 300, 800];
+const KERNEL: [u64; 3] = [40_000, 300, 1_600];
 /// What a kernel of one step costs by itself.
-const STEP_KERNEL: u64 = 15_000;
+const STEP_KERNEL: u64 = 4_000;
 /// What it costs to take up a number of the state, add to it and keep it, once for each chunk; each time that a step touches it.
 const TOUCH: [u64; 2] = [24, 2];
 
@@ -56,7 +56,9 @@ fn apart(plan: &Plan, carry: usize) -> Shape {
 
 /// All steps one by one.
 fn stepped(axes: &[Axis], length: u64, l: &Loop, plan: &Plan) -> u64 {
-    let kernels = l.body.nodes.iter().filter(|n| !matches!(n.op, Op::Argument(_) | Op::Const(_) | Op::Iota(_))).count() as u64;
+    // Functions of single numbers run as one kernel.
+    let is_map = |n: &&Node| matches!(n.op, Op::Argument(_) | Op::Const(_) | Op::Iota(_) | Op::Project(_) | Op::Map(_));
+    let kernels = 1 + l.body.nodes.iter().filter(|n| !is_map(n)).count() as u64;
     let mut work = 0u64;
     let mut times = 1;
     for (c, carry) in plan.carries.iter().enumerate() {

@@ -39,6 +39,8 @@ pub enum Class {
         /// Their number.
         rank: usize,
     },
+    /// Each number is a sum of the same numbers of several states, times factors.
+    Coupled(Vec<usize>),
     /// Linear without a structure that is known; the states that it is linear in together.
     Dense(Vec<usize>),
     /// Not linear: what breaks it, in words, and its place.
@@ -87,6 +89,7 @@ impl Class {
             }
             Class::RankOne { over, .. } => format!("state-linear, diagonal plus rank one over {}", axes(over)),
             Class::LowRank { rank } => format!("state-linear, diagonal plus low rank ({rank})"),
+            Class::Coupled(with) => format!("state-linear, {} states together, number by number", with.len()),
             Class::Dense(with) if with.len() > 1 => format!("state-linear, dense over {} states", with.len()),
             Class::Dense(_) => "state-linear, dense".to_owned(),
             Class::Curved { what, origin, together } => {
@@ -226,7 +229,11 @@ fn class(step: &mut Step, axes: &mut Vec<Axis>, carry: usize, together: &[usize]
         });
         return match curved {
             Some(at) => curved_at(step, at, together),
-            None => Class::Dense(together.to_vec()),
+            None => {
+                let plain = |t: &Term| !matches!(t.base, Base::Read { .. });
+                let alone = together.iter().all(|&c| matches!(&forms[step.region.results[c].index()], Form::Sum(t) if t.iter().all(plain)));
+                if alone { Class::Coupled(together.to_vec()) } else { Class::Dense(together.to_vec()) }
+            }
         };
     }
     if new == before {
