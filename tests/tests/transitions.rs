@@ -42,7 +42,11 @@ const CELLS: &[(&str, &str, &[&str])] = &[
     ("gru", "x: [t, in] -> h: [t, unit] = x, unit: unit", &["not"]),
     ("indrnn", "x: [t, in] -> h: [t, unit] = x, unit: unit", &["not"]),
     ("real_lru", "x: [t, in] -> h: [t, unit] = x, unit: unit", &["diagonal (factors over unit)"]),
-    ("lru", "x: [t, in] -> h: [t, unit], g: [t, unit] = x, unit: unit", &["dense over 2 states", "dense over 2 states"]),
+    (
+        "lru",
+        "x: [t, in] -> h: [t, unit], g: [t, unit] = x, unit: unit",
+        &["2 states together, number by number", "2 states together, number by number"],
+    ),
     ("elstm", "x: [t, in] -> h: [t, unit] = x, unit: unit", &["not"]),
     ("memory", "w: [t, key], c: [t, value], q: [t, key], s: [t] -> y: [t, value] = w, c, q, s", &["identity minus rank one over key"]),
     ("hebb", "w: [t, key], c: [t, value], s: [t] -> y: [t, key, value] = w, c, s", &["identity"]),
