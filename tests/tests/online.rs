@@ -295,6 +295,22 @@ fn a_local_rule_goes_on_from_segment_to_segment_in_every_layer() {
 }
 
 #[test]
+fn shifts_go_on_from_segment_to_segment_and_begin_anew() {
+    let body = "  param W: [symbol, unit] ~ normal(1)\n  y      = x @symbol W\n  \
+                h      = tanh(y + 0.3 * shift(y, along: seq, by: 1) - 0.5 * shift(y, along: seq, by: 3))";
+    let text = spec(body, "");
+    let parts = [(0, 5), (5, 1), (6, 6)].map(|(from, count)| (whole(&text, Gradient::default(), from, count), count as f64 / 12.0));
+    let expected = weighted(&parts);
+    same(&expected, &online(&text, Gradient::default(), 12, 12, &[0, 5, 6]), "at once");
+    for segment in [4, 6] {
+        // Gradients are those within segments.
+        let found = online(&text, Gradient::default(), segment, 12, &[0, 5, 6]);
+        let apart = (found["loss"][0] - expected["loss"][0]).abs();
+        assert!(apart < 1e-12, "by {segment}: {apart:e}");
+    }
+}
+
+#[test]
 fn what_other_positions_are_seen_by_is_refused() {
     let refused = |body: &str| {
         let (graph, _) = lowered(&spec(body, ""), 4);
@@ -307,7 +323,10 @@ fn what_other_positions_are_seen_by_is_refused() {
     assert_eq!(refused(&format!("{into}  h      = scan indrnn(y[unit as in], unit: unit) along seq")), None);
     let back = format!("{into}  h      = scan indrnn(y[unit as in], unit: unit) backward along seq");
     assert_eq!(refused(&back), Some("a scan backward"));
-    assert!(refused(&format!("{into}  h      = shift(y, along: seq, by: 1)")).is_some());
+    assert_eq!(refused(&format!("{into}  h      = shift(y, along: seq, by: 1)")), None);
+    assert!(refused(&format!("{into}  h      = shift(y, along: seq, by: -1)")).is_some());
+    // A segment is shorter than that.
+    assert_eq!(refused(&format!("{into}  h      = shift(y, along: seq, by: 4)")), Some("the number of a position"));
     assert!(refused(&format!("{into}  h      = y - mean(y, over: seq)")).is_some());
     assert!(refused(&format!("{into}  h      = y * softmax(y, over: seq)")).is_some());
     assert!(

@@ -8,6 +8,7 @@
 //! whole sequence; [`Streamed::tables`] tells whether there is such a table.
 
 mod crossing;
+mod delay;
 mod resume;
 mod segments;
 mod shift;

@@ -3,6 +3,7 @@
 //! Where [`super::segments`] keeps states in the store, here they are inputs and outputs, so that they can be looked at, changed, and
 //! given to several continuations. What is not given starts as the scan says.
 
+use super::delay::delays;
 use super::segments::RESET;
 use super::{Beginning, Obstacle, Pass};
 use crate::entity::{AxisId, Value};
@@ -58,6 +59,7 @@ pub fn resume(graph: &Graph, axis: AxisId, how: &Resumption) -> Result<Resumed, 
     };
     let mut pass = Pass::new(axis, 0, signal);
     pass.whole = Some(Beginning { reset: how.reset.clone(), given: Some(how.given.clone()) });
+    let graph = &delays(graph, axis);
     pass.crossing(graph)?;
     let (mut graph, kept) = pass.graph(graph, graph.axes.clone())?;
     let after = graph.outputs.split_off(graph.outputs.len() - kept.len());

@@ -1,10 +1,11 @@
 //! A segment at a time: from a graph over a whole sequence to one that goes on where the segment before it ended.
 //!
-//! Scans along the sequence start from the states that the last segment left in the store, and leave theirs there. At a position that
+//! Scans along the sequence (shifts to later positions are such) start from the states that the last segment left in the store, and leave theirs there. At a position that
 //! the input [`RESET`] marks, a stream begins anew: what the step reads as its past is then the start value. The derivative of the new
 //! state in the old is zero there, so sensitivities that are carried with it ([`crate::autodiff::rtrl`]) begin anew of themselves. As
 //! nothing but the states goes from segment to segment, memory grows with the segment and not with the stream.
 
+use super::delay::delays;
 use super::{Beginning, Body, Kept, Obstacle, Pass, copy};
 use crate::build::Builder;
 use crate::entity::{AxisId, Value};
@@ -27,13 +28,14 @@ pub struct Segmented {
 /// The graph that takes segments along `axis` of as many streams as `examples` has positions.
 ///
 /// # Errors
-/// Where a position depends on others in another way than by a scan forward, or on where in its segment it lies.
+/// Where a position depends on others in another way than by a scan forward or a shift, or on where in its segment it lies.
 pub fn segments(graph: &Graph, examples: AxisId, axis: AxisId) -> Result<Segmented, Obstacle> {
     let signal = Port { name: RESET.to_owned(), order: vec![examples, axis] };
     let ty = Ty::new(DType::Bool, Shape::of([examples, axis]));
     let reset = Some(signal.order.clone());
     let mut pass = Pass::new(axis, 0, (Op::Input(signal), ty));
     pass.whole = Some(Beginning { reset, given: None });
+    let graph = &delays(graph, axis);
     pass.crossing(graph)?;
     let (graph, kept) = pass.graph(graph, graph.axes.clone())?;
     Ok(Segmented { graph, states: Kept::ports(kept) })

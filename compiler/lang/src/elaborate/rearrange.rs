@@ -150,11 +150,12 @@ impl<'a> Eval<'_, 'a> {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked against the size")]
         let distance = steps.abs().min(size as f64) as u64;
         if distance == size {
-            let zero = match ty.dtype {
-                DType::I32 => self.tensor(&Val::Const(Const::Number(0.0)), DType::I32, span),
-                _ => Some(self.float(0.0, span)),
-            };
-            return zero.map_or(Val::Error, |zero| self.map(MapFn::Mul, &[x, zero], span));
+            // Zeros, by the number of the position: a shorter part of a longer sequence would have others.
+            let number = |n: &mut Self, dtype: DType| n.tensor(&Val::Const(Const::Number(0.0)), dtype, span);
+            let (Some(first), Some(zero)) = (number(self, DType::I32), number(self, ty.dtype)) else { return Val::Error };
+            let at = self.iota_of(axis, span);
+            let Val::Tensor(before) = self.map(MapFn::Lt, &[at, first], span) else { return Val::Error };
+            return self.map(MapFn::Where, &[before, x, zero], span);
         }
         let (from, to) = if *steps > 0.0 { (0, distance) } else { (distance, 0) };
         let part = self.cx.axis(&format!("{}_kept", self.dim_name(axis)), Some(size - distance), span);

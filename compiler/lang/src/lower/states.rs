@@ -93,12 +93,12 @@ pub fn not_carried(program: &Program, obstacle: &Obstacle) -> Diagnostic {
     Diagnostic::error(codes::grad::ACROSS_SEGMENTS, message, place, "not carried").help(help)
 }
 
-/// The path and name of each state, with a number behind it where one instance is scanned several times, and its declared dims.
+/// The path and name of each state (of a shift: `shift`), with a number behind it where one instance is scanned several times, and its declared dims.
 fn named(program: &Program, states: &[ScanState]) -> Vec<(String, Vec<AxisId>)> {
     let of = |state: &ScanState| {
         let cell = program.instances.iter().find(|i| *i.path == *state.origin.path);
         let own = cell.and_then(|i| i.states.get(state.carry));
-        let name = own.map_or_else(|| state.carry.to_string(), |s| s.name.clone());
+        let name = own.map_or_else(|| "shift".to_owned(), |s| s.name.clone());
         (joined(&state.origin.path, &name), own.map_or_else(Vec::new, |s| s.dims.clone()))
     };
     let names: Vec<(String, Vec<AxisId>)> = states.iter().map(of).collect();
