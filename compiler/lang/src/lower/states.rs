@@ -24,21 +24,29 @@ pub struct Carried {
     pub last: Binding,
 }
 
-/// Dims that the program scans along from their start, in the order in which they are met; scans within a step are not among them.
+/// Dims that the program scans along from their start, in the order in which they are met; scans within a step are not among them. Where
+/// there is none, those that it shifts along, to later positions.
 pub fn scanned(program: &Program) -> Vec<AxisId> {
-    let mut found = Vec::new();
-    visit(program, InstanceId(0), &mut vec![false; program.instances.len()], &mut found);
-    found
+    let (mut scans, mut shifts) = (Vec::new(), Vec::new());
+    visit(program, InstanceId(0), &mut vec![false; program.instances.len()], &mut [&mut scans, &mut shifts]);
+    if scans.is_empty() { shifts } else { scans }
 }
 
-fn visit(program: &Program, id: InstanceId, seen: &mut [bool], found: &mut Vec<AxisId>) {
+fn visit(program: &Program, id: InstanceId, seen: &mut [bool], found: &mut [&mut Vec<AxisId>; 2]) {
     if std::mem::replace(&mut seen[id.index()], true) {
         return;
     }
-    for node in &program.instance(id).body {
+    let body = &program.instance(id).body;
+    for node in body {
         match node.op {
-            Op::Scan { instance, axis, reverse: false } if !program.instance(instance).states.is_empty() && !found.contains(&axis) => {
-                found.push(axis);
+            Op::Scan { instance, axis, reverse: false } if !program.instance(instance).states.is_empty() && !found[0].contains(&axis) => {
+                found[0].push(axis);
+            }
+            Op::Primitive(Primitive::Pad { start: 1.., into, .. }) if !found[1].contains(&into) => {
+                let cut = &body[node.inputs[0].index()].op;
+                if matches!(cut, Op::Primitive(Primitive::Slice { axis, start: 0, .. }) if *axis == into) {
+                    found[1].push(into);
+                }
             }
             Op::Call(inner) | Op::Repeat { instance: inner, .. } => visit(program, inner, seen, found),
             _ => {}
