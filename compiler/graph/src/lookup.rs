@@ -8,10 +8,9 @@ use crate::entity::{AxisId, Value};
 use crate::graph::{Node, Origin, Region};
 use crate::op::{MapFn, Op};
 use crate::rewrite::{self, Frame, Frames, New, Rewrite};
+use crate::rowwise::{OFTEN, is_often};
 use crate::shape::{Shape, elements};
 
-/// How many lookups there are at least for each row of a table.
-const OFTEN: u64 = 2;
 /// Elements that meet one element of what is added up, from which on adding up is less work.
 const WIDE: u64 = 32;
 
@@ -68,10 +67,6 @@ impl Rewrite for Lookup {
     }
 }
 
-fn is_often(b: &Builder<'_>, axis: AxisId, positions: &Shape, bounds: Bounds) -> bool {
-    b.axes[axis.index()].size.saturating_mul(bounds.often) <= elements(b.axes, positions)
-}
-
 /// What is looked up, also under a renaming of the table's axes.
 fn looked_up(b: &mut Builder<'_>, value: Value, bounds: Bounds) -> Option<Found> {
     let node = b.region.node(value).clone();
@@ -79,7 +74,7 @@ fn looked_up(b: &mut Builder<'_>, value: Value, bounds: Bounds) -> Option<Found>
         Op::Gather(axis) => {
             let (table, positions) = (node.inputs[0], node.inputs[1]);
             let apart = b.shape(table).intersection(b.shape(positions)).is_scalar();
-            (apart && is_often(b, *axis, b.shape(positions), bounds)).then_some(Found {
+            (apart && is_often(b.axes, *axis, b.shape(positions), bounds.often)).then_some(Found {
                 table,
                 positions,
                 axis: *axis,
@@ -145,7 +140,7 @@ impl Scattered<'_> {
         let (positions, updates) = (node.inputs[0], node.inputs[1]);
         let points = b.shape(positions).clone();
         let all = b.shape(updates).minus(&points) == Shape::of(keep.iter().copied());
-        if !all || !b.shape(updates).contains_all(&points) || !is_often(b, axis, &points, self.bounds) {
+        if !all || !b.shape(updates).contains_all(&points) || !is_often(b.axes, axis, &points, self.bounds.often) {
             return None;
         }
         let (mut rest, mut found) = (Vec::new(), Vec::new());

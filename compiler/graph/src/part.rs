@@ -291,6 +291,7 @@ mod tests {
         let new = after(&text);
         assert!(!new.contains("each along b"), "{new}");
     }
+
     #[test]
     fn a_whole_axis_is_a_block_and_parting_twice_is_parting_once() {
         let text = "axis t = 5\naxis b = 32\naxis h = 2\naxis k = 16\naxis v = 8\n%0 = input s : f32[b, h, k, v]\n\

@@ -44,7 +44,7 @@ pub(crate) struct Source {
 }
 
 /// Whether a table has so few rows that functions of them are worth computing there.
-fn is_often(axes: &[Axis], axis: AxisId, points: &Shape, often: u64) -> bool {
+pub(crate) fn is_often(axes: &[Axis], axis: AxisId, points: &Shape, often: u64) -> bool {
     axes[axis.index()].size.saturating_mul(often) <= elements(axes, points)
 }
 

@@ -264,7 +264,7 @@ pub(crate) struct Run {
     /// What an earlier run wrote with --out: states go on from `last.NAME` in it. Those among the inputs come first.
     #[arg(long, value_name = "FILE")]
     pub(crate) states: Option<PathBuf>,
-    /// The dim along which states go on. Default: the only one that is scanned.
+    /// The dim along which states go on. Default: the only one that is scanned; where none is, the only one that is shifted along.
     #[arg(long, value_name = "DIM")]
     pub(crate) along: Option<String>,
     /// Cotangents of outputs, by name: asks for gradients of sum(output * cotangent).

@@ -12,13 +12,16 @@ use crate::shape::{Shape, elements};
 const CHUNKS: [u64; 4] = [8, 16, 32, 64];
 /// The shortest scan that is cut by itself.
 const SHORTEST: u64 = 32;
-/// What a kernel costs besides its work: by itself; for each position (batch, head) that it treats, where its operands are small matrices; the
-/// same where they are vectors of one step.
-const KERNEL: [u64; 3] = [40_000, 300, 1_600];
-/// What a kernel of one step costs by itself.
+/// What a kernel of a chunk costs besides its work, and how much more for each position (batch, head) that it treats.
+const CHUNK_KERNEL: u64 = 40_000;
+const CHUNK_POSITION: u64 = 300;
+/// The same of a kernel of one step.
 const STEP_KERNEL: u64 = 4_000;
-/// What it costs to take up a number of the state, add to it and keep it, once for each chunk; each time that a step touches it.
-const TOUCH: [u64; 2] = [24, 2];
+const STEP_POSITION: u64 = 1_600;
+/// What it costs to take up a number of the state, add to it and keep it, once for each chunk.
+const CHUNK_TOUCH: u64 = 24;
+/// What it costs each time that a step touches a number of the state.
+const STEP_TOUCH: u64 = 2;
 
 /// The way for a plan.
 pub(super) fn choose(axes: &[Axis], l: &Loop, plan: &Plan, way: Way) -> Chosen {
@@ -70,7 +73,7 @@ fn stepped(axes: &[Axis], length: u64, l: &Loop, plan: &Plan) -> u64 {
         work = work.saturating_add(elements(axes, &carry.shape).saturating_mul(touched as u64));
         times = times.max(elements(axes, &apart(plan, c)));
     }
-    length.saturating_mul(work.saturating_mul(TOUCH[1]).saturating_add(kernels.saturating_mul(STEP_KERNEL + KERNEL[2] * times)))
+    length.saturating_mul(work.saturating_mul(STEP_TOUCH).saturating_add(kernels.saturating_mul(STEP_KERNEL + STEP_POSITION * times)))
 }
 
 /// Chunks of so many steps.
@@ -90,8 +93,8 @@ fn chunked(axes: &[Axis], length: u64, plan: &Plan, steps: u64) -> u64 {
                 let square = (steps * steps).saturating_mul(pairs.saturating_add(corrected.saturating_mul(elements(axes, &kept)) / 2));
                 let along = steps.saturating_mul(state).saturating_mul(readers + entries);
                 let kernels = 3 * readers * entries + 3 * corrected + 2 * entries;
-                let touched = TOUCH[0].saturating_mul(state);
-                let launched = kernels.saturating_mul(KERNEL[0] + KERNEL[1] * elements(axes, &shared));
+                let touched = CHUNK_TOUCH.saturating_mul(state);
+                let launched = kernels.saturating_mul(CHUNK_KERNEL + CHUNK_POSITION * elements(axes, &shared));
                 square.saturating_add(along).saturating_add(touched).saturating_add(launched)
             }
             Engine::Whole { .. } | Engine::Coupled { .. } => {
@@ -100,7 +103,7 @@ fn chunked(axes: &[Axis], length: u64, plan: &Plan, steps: u64) -> u64 {
                 // Every level of doubling reads and writes all steps, and so does the backward pass.
                 let levels = u64::from(steps.next_power_of_two().trailing_zeros());
                 let passes = steps.saturating_mul(state).saturating_mul(many * (8 * levels + 10));
-                passes.saturating_add(KERNEL[0])
+                passes.saturating_add(CHUNK_KERNEL)
             }
         };
         total = total.saturating_add(cost);

@@ -41,7 +41,7 @@ pub enum Way {
     Step,
     /// In chunks, where states are linear; of so many steps, if given.
     Chunk(Option<u64>),
-    /// By an associative scan, where states are linear and do not mix.
+    /// By an associative scan, where states are linear and their numbers do not mix, but for those of several states at one place.
     Associative,
 }
 

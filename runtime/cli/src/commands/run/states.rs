@@ -14,7 +14,7 @@ use ogive_lang::{Diagnostics, Settings, Spec, elaborate};
 /// Sizes that are tried for dims without one, to learn what states there are: a spec may divide them.
 const SIZES: [u64; 4] = [48, 64, 60, 7];
 
-/// The dim whose scans go on: the one asked for, else the only one that there is.
+/// The dim whose scans or shifts go on: the one asked for, else the only one that there is.
 fn along(program: &Program, asked: Option<&str>) -> Result<Option<AxisId>, Exit> {
     let dims = if program.root().kind == BlockKind::Cell { Vec::new() } else { states::scanned(program) };
     let Some(name) = asked else { return Ok(if let [only] = dims[..] { Some(only) } else { None }) };
@@ -43,7 +43,7 @@ pub(super) fn carry(
     let Some(axis) = along(program, asked)? else {
         if needed {
             let dims = states::scanned(program);
-            let more = if dims.len() > 1 { ": --along DIM says along which" } else { "; only those of scans are carried on" };
+            let more = if dims.len() > 1 { ": --along DIM says along which" } else { "; only those of scans and shifts are carried on" };
             output::error(format!("the inputs have states or resets, and `{}` scans along {}{more}", program.name, names(program, &dims)));
             return Err(Exit::Usage);
         }
