@@ -308,6 +308,8 @@ fn shifts_go_on_from_segment_to_segment_and_begin_anew() {
         let apart = (found["loss"][0] - expected["loss"][0]).abs();
         assert!(apart < 1e-12, "by {segment}: {apart:e}");
     }
+    // Learnt forward in time, what a shift still holds has its sensitivities too.
+    same(&expected, &online(&text, rule("rtrl"), 4, 12, &[0, 5, 6]), "forward in time");
 }
 
 #[test]
