@@ -1,8 +1,9 @@
 //! Emits the function of a row program: chunk, rows, passes, tiles.
 
-use super::layout::{Home, Layout, contiguous};
+use super::layout::{Home, Layout};
 use super::nest::flags;
-use super::{out_of_range, prefetch, random_key};
+use super::runs::Part;
+use super::{out_of_range, random_key};
 use crate::primitives::{Primitives, RandomKey};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, SigRef, Type, Value, types};
@@ -10,9 +11,6 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::FunctionBuilder;
 use ogive_graph::kernel::{Access, Reg, RowOp, Rows};
 use ogive_graph::{DType, MapFn, ReduceFn, Scalar};
-
-/// Bytes that a program walks over before it pays to ask ahead.
-const AHEAD: u64 = 1 << 20;
 
 /// State of the emission of one function.
 pub(super) struct Emitter<'a> {
@@ -32,13 +30,19 @@ pub(super) struct Emitter<'a> {
     /// Offset in scratch of extra scalars: keys of random numbers, starts of positions.
     pub(super) extra: Vec<u64>,
     /// Memory of the next row: addresses and bytes.
-    ahead: Vec<(Value, i64)>,
+    pub(super) ahead: Vec<(Value, i64)>,
     /// Row instructions emitted for this row.
-    done: usize,
+    pub(super) done: usize,
     /// First element of the tile.
     pub(super) tile_at: Option<Value>,
     /// Elements of the tile.
     pub(super) tile_len: Value,
+    /// They, where every tile has as many.
+    pub(super) known: Option<u64>,
+    /// Scalars of this row that are at hand.
+    pub(super) scalars: Vec<Option<Value>>,
+    /// Whether the machine multiplies and adds at once, as the primitives then do.
+    pub(super) fma: bool,
 }
 
 /// Emits the function; gives the bytes of scratch that it uses.
@@ -91,6 +95,9 @@ pub(super) fn function(
         done: 0,
         tile_at: None,
         tile_len,
+        known: None,
+        scalars: vec![None; count],
+        fma: primitives.name() != "portable" && isa.isa_flags().iter().any(|f| f.name == "has_fma" && f.as_bool() == Some(true)),
     };
     e.prepare(params[1])?;
     e.count(params[1], params[2], 1, &mut |e, row| e.row(row))?;
@@ -164,7 +171,7 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn identity(&mut self, f: ReduceFn, dtype: DType) -> Value {
+    pub(super) fn identity(&mut self, f: ReduceFn, dtype: DType) -> Value {
         let (float, int, truth) = match f {
             ReduceFn::Sum => (0.0, 0, 0),
             ReduceFn::Max => (f32::NEG_INFINITY, i32::MIN, 0),
@@ -245,6 +252,7 @@ impl<'a> Emitter<'a> {
             self.base[r as usize] = Some(address);
         }
         self.ahead = self.next_row();
+        self.next_rows(row);
         let len = match (first, rows.block) {
             (Some(first), Some(block)) => {
                 let all = self.int(rows.inner_len() as i64);
@@ -256,69 +264,29 @@ impl<'a> Emitter<'a> {
             _ => self.int(rows.inner_len() as i64),
         };
         self.done = 0;
-        for (scalars, tiles) in &self.layout.passes {
+        self.scalars.fill(None);
+        for ((scalars, tiles), parts) in self.layout.passes.iter().zip(&self.layout.parts) {
             self.tile_at = None;
             self.tile_len = self.int(1);
             for &r in scalars {
                 self.instr(r)?;
             }
             if !tiles.is_empty() {
-                self.pass(tiles, len)?;
+                self.pass(tiles, parts, len)?;
             }
         }
         Ok(())
     }
 
-    /// Where the loads of the next row begin, and their bytes. Hardware looks ahead within a page only, so the row's instructions ask for
-    /// the next row's memory, each for a share.
-    fn next_row(&mut self) -> Vec<(Value, i64)> {
-        let rows = self.rows;
-        let all = rows.rows() * rows.row_len() * 4;
-        let mut out = Vec::new();
-        if rows.rows() < 16 || self.layout.tile < rows.row_len() || all < AHEAD {
-            return out;
-        }
-        for r in 0..rows.instrs.len() as Reg {
-            let RowOp::Load { at, .. } = self.op(r) else { continue };
-            let step = match (rows.block, at.outer.last()) {
-                (Some(block), _) => block as i64,
-                (None, Some(&stride)) => stride,
-                (None, None) => 0,
-            };
-            let bytes = rows.row_len() as i64 * self.bytes(r);
-            if let Some(base) = self.base[r as usize]
-                && step != 0
-                && bytes >= 1024
-                && contiguous(rows, &at.inner)
-            {
-                out.push((self.beyond(base, step * self.bytes(r)), bytes));
-            }
-        }
-        out
-    }
-
-    /// Asks for share `i` of `parts` of the next row.
-    fn look_ahead(&mut self, i: usize, parts: usize) {
-        for (start, bytes) in self.ahead.clone() {
-            let lines = (bytes as usize).div_ceil(64);
-            let (from, to) = (lines * i / parts, lines * (i + 1) / parts);
-            if from < to {
-                let (at, bytes) = (self.beyond(start, from as i64 * 64), self.int((to - from) as i64 * 64));
-                self.call(prefetch as *const u8, &[at, bytes], None);
-            }
-        }
-    }
-
     /// The row instructions of a pass, tile by tile.
-    fn pass(&mut self, instrs: &[Reg], len: Value) -> Result<(), String> {
+    fn pass(&mut self, instrs: &[Reg], parts: &[Part], len: Value) -> Result<(), String> {
         if self.layout.tile >= self.rows.row_len() {
             self.tile_at = None;
             self.tile_len = len;
-            let parts = self.layout.passes.iter().map(|p| p.1.len()).sum();
-            for &r in instrs {
-                self.look_ahead(self.done, parts);
-                self.done += 1;
-                self.instr(r)?;
+            self.known = self.rows.block.is_none().then(|| self.rows.inner_len());
+            for part in parts {
+                self.look_ahead(part.instrs().len());
+                self.compute(part)?;
             }
             return Ok(());
         }
@@ -330,14 +298,43 @@ impl<'a> Emitter<'a> {
             }
         }
         let (zero, tile) = (self.int(0), self.layout.tile as i64);
+        self.known = None;
+        let at_hand = self.scalars.clone();
         self.count(zero, len, tile, &mut |e, at| {
             let left = e.b.ins().isub(len, at);
             let most = e.int(tile);
             let less = e.b.ins().icmp(IntCC::UnsignedLessThan, left, most);
             e.tile_len = e.b.ins().select(less, left, most);
             e.tile_at = Some(at);
-            instrs.iter().try_for_each(|&r| e.instr(r))
-        })
+            parts.iter().try_for_each(|part| e.compute(part))
+        })?;
+        // What was loaded in the loop is not at hand behind it.
+        self.scalars = at_hand;
+        Ok(())
+    }
+
+    fn compute(&mut self, part: &Part) -> Result<(), String> {
+        match part {
+            Part::Loop(run) => self.together(run),
+            Part::Call(r) => self.instr(*r),
+        }
+    }
+
+    /// A scalar's value.
+    pub(super) fn scalar(&mut self, r: Reg) -> Result<Value, String> {
+        if let Some(value) = self.scalars[r as usize] {
+            return Ok(value);
+        }
+        let dtype = self.dtype(r);
+        let value = match self.op(r) {
+            RowOp::Const(scalar) => self.constant(*scalar, dtype),
+            _ => {
+                let at = self.place(r)?;
+                self.b.ins().load(element_type(dtype), flags(), at, 0)
+            }
+        };
+        self.scalars[r as usize] = Some(value);
+        Ok(value)
     }
 
     /// Address of a register's elements: its tile, its scalar, or the memory it was read from or goes to.
@@ -362,7 +359,7 @@ impl<'a> Emitter<'a> {
                 let bytes = self.bytes(r);
                 Ok(if self.is_row(r) { self.at_tile(base, bytes) } else { base })
             }
-            Home::None | Home::Inside => Err(format!("%{r} ({:?}) has no place", self.op(r))),
+            Home::None | Home::Inside | Home::Register => Err(format!("%{r} ({:?}) has no place", self.op(r))),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Before code: in which pass over the row each instruction runs, how long a tile is, and where registers lie in scratch memory.
 //!
 //! A pass runs scalars of the row first, then its row instructions tile by tile. A reduction's result is a scalar of the next pass. Rows that
-//! a later pass reads are kept whole, unless they lie in an argument's memory anyway.
+//! a later pass reads are kept whole, unless they lie in an argument's memory anyway. Instructions side by side are computed together where
+//! that pays (`runs`); what only they read has no memory at all.
 
+use super::runs::{self, Part};
 use ogive_graph::kernel::{Reg, RowOp, Rows, uses};
 
 /// Rows up to this many elements are one tile.
@@ -27,6 +29,8 @@ pub(crate) enum Home {
     Memory(Reg),
     /// Computed inside the instruction that uses it.
     Inside,
+    /// In registers of the loop that computes it.
+    Register,
 }
 
 /// The arrangement of one program.
@@ -36,6 +40,8 @@ pub(crate) struct Layout {
     pub(crate) level: Vec<u32>,
     /// Instructions of each pass: scalars, then rows.
     pub(crate) passes: Vec<(Vec<Reg>, Vec<Reg>)>,
+    /// The rows of each pass in parts.
+    pub(super) parts: Vec<Vec<Part>>,
     /// Elements of a tile.
     pub(crate) tile: u64,
     /// Where each register is.
@@ -72,7 +78,9 @@ pub(crate) fn arrange(rows: &Rows) -> Layout {
     let needs_whole = rows.inner.len() > 1 || rows.instrs.iter().any(|i| matches!(i.op, RowOp::ArgMax { .. } | RowOp::Element { .. }));
     let len = rows.row_len();
     let tile = if needs_whole || len <= WHOLE { len } else { TILE };
-    let mut layout = Layout { level, passes, tile, home: vec![Home::None; count], scratch: 0 };
+    let mut layout = Layout { level, passes, parts: Vec::new(), tile, home: vec![Home::None; count], scratch: 0 };
+    inside(rows, &mut layout);
+    layout.parts = layout.passes.iter().map(|(_, instrs)| runs::split(rows, &layout.home, instrs)).collect();
     homes(rows, &mut layout);
     layout
 }
@@ -101,23 +109,41 @@ fn levels(rows: &Rows) -> Vec<u32> {
 /// Chooses homes: registers of a pass share tiles of scratch as their lives allow.
 fn homes(rows: &Rows, layout: &mut Layout) {
     let count = rows.instrs.len();
-    let sequence: Vec<Reg> = layout.passes.iter().flat_map(|(s, r)| s.iter().chain(r)).copied().collect();
+    let parts: Vec<Part> = layout
+        .passes
+        .iter()
+        .zip(&layout.parts)
+        .flat_map(|((scalars, _), parts)| scalars.iter().map(|&r| Part::Call(r)).chain(parts.iter().cloned()))
+        .collect();
+    let sequence: Vec<Reg> = parts.iter().flat_map(Part::instrs).copied().collect();
     let mut at = vec![0usize; count];
     for (i, &r) in sequence.iter().enumerate() {
         at[r as usize] = i;
     }
+    // A loop's instructions run as one: first and last of them.
+    let (mut first, mut end, mut number) = (vec![0usize; count], vec![0usize; count], vec![0usize; count]);
+    for (n, part) in parts.iter().enumerate() {
+        let places = || part.instrs().iter().map(|&r| at[r as usize]);
+        for &r in part.instrs() {
+            number[r as usize] = n;
+            first[r as usize] = places().min().unwrap_or(0);
+            end[r as usize] = places().max().unwrap_or(0);
+        }
+    }
     let mut last = at.clone();
     let mut crosses = vec![false; count];
-    let mut used = vec![0u32; count];
     for (i, instr) in rows.instrs.iter().enumerate() {
         for r in uses(&instr.op) {
             let r = r as usize;
             last[r] = last[r].max(at[i]);
             crosses[r] |= layout.level[r] != layout.level[i];
-            used[r] += 1;
         }
     }
-    inside(rows, layout, &used);
+    for (r, held) in runs::held(rows, &layout.home, &parts, &number).into_iter().enumerate() {
+        if held && layout.home[r] == Home::None && !matches!(rows.instrs[r].op, RowOp::Store { .. } | RowOp::Accumulate { .. }) {
+            layout.home[r] = Home::Register;
+        }
+    }
     for i in 0..count {
         let Home::Inside = layout.home[i] else { continue };
         // What an inner product reads must live until it is computed.
@@ -125,6 +151,8 @@ fn homes(rows: &Rows, layout: &mut Layout) {
             last[r as usize] = last[r as usize].max(last[i]);
         }
     }
+    // What a loop reads and what it writes must not share memory, except element by element.
+    let until: Vec<usize> = last.iter().map(|&place| end[sequence[place] as usize]).collect();
     let mut top = 0u64;
     let mut take = |bytes: u64| {
         let offset = top;
@@ -134,9 +162,9 @@ fn homes(rows: &Rows, layout: &mut Layout) {
     let tiled = layout.tile < rows.row_len();
     let mut free: Vec<u64> = Vec::new();
     let mut busy: Vec<(usize, u64)> = Vec::new();
-    for (i, &r) in sequence.iter().enumerate() {
+    for &r in &sequence {
         busy.retain(|&(until, offset)| {
-            let alive = until >= i;
+            let alive = until >= first[r as usize];
             if !alive {
                 free.push(offset);
             }
@@ -156,7 +184,7 @@ fn homes(rows: &Rows, layout: &mut Layout) {
                 None if tiled && crosses[r] => Home::Whole(take(rows.row_len() * 4)),
                 None => {
                     let offset = free.pop().unwrap_or_else(|| take(layout.tile * 4));
-                    busy.push((last[r], offset));
+                    busy.push((until[r], offset));
                     Home::Scratch(offset)
                 }
             },
@@ -196,8 +224,12 @@ fn stored_at_once(rows: &Rows, layout: &Layout, at: &[usize], last: &[usize], r:
 }
 
 /// Products that only a sum reads: the sum computes them.
-fn inside(rows: &Rows, layout: &mut Layout, used: &[u32]) {
+fn inside(rows: &Rows, layout: &mut Layout) {
     use ogive_graph::{DType, MapFn, ReduceFn};
+    let mut used = vec![0u32; rows.instrs.len()];
+    for r in rows.instrs.iter().flat_map(|i| uses(&i.op)) {
+        used[r as usize] += 1;
+    }
     for (i, instr) in rows.instrs.iter().enumerate() {
         let (value, whole) = match &instr.op {
             RowOp::Reduce { f: ReduceFn::Sum, row } => (*row as usize, true),

@@ -1,9 +1,14 @@
-//! Machine code of row programs: cranelift compiles loops, addresses and scalars; tiles go to precompiled primitives.
+//! Machine code of row programs: cranelift compiles loops, addresses, scalars and what is computed together in registers; other tiles go
+//! to precompiled primitives.
 
+mod ahead;
 mod emit;
+mod lanes;
 mod layout;
 mod nest;
+mod runs;
 mod tile;
+mod together;
 
 use crate::primitives::{Primitives, RandomKey};
 use cranelift_codegen::ir::{AbiParam, Signature, UserFuncName, types};
@@ -54,10 +59,26 @@ unsafe extern "C" fn random_key(context: *const Context, site: u64, count: usize
 /// Asks for memory that is read soon.
 pub(crate) extern "C" fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in (0..bytes).step_by(64) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // Safety: a hint; the address need not exist.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line).cast()) };
+        for line in (0..bytes).step_by(64) {
+            // Safety: a hint; the address need not exist.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line).cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, bytes);
+}
+
+/// Asks for memory that is written soon.
+pub(crate) extern "C" fn prefetch_to_write(at: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        for line in (0..bytes).step_by(64) {
+            // Safety: a hint; the address need not exist.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.wrapping_add(line).cast()) };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (at, bytes);

@@ -1,6 +1,7 @@
 //! Emits single instructions on a tile or a scalar.
 
 use super::emit::{Emitter, element_type};
+use super::lanes::known;
 use super::layout::{Home, streams};
 use super::nest::flags;
 use crate::primitives::Three;
@@ -72,7 +73,7 @@ impl Emitter<'_> {
     }
 
     /// Address of the instruction's access (or its first position), at the tile.
-    fn address(&mut self, r: Reg) -> Result<Value, String> {
+    pub(super) fn address(&mut self, r: Reg) -> Result<Value, String> {
         let base = self.base[r as usize].ok_or_else(|| format!("%{r} has no address"))?;
         let (at, unit) = match self.op(r) {
             RowOp::Load { at, .. } | RowOp::Pick { at, .. } => (at, self.bytes(r)),
@@ -211,6 +212,12 @@ impl Emitter<'_> {
         if self.layout.home[r as usize] == Home::Inside {
             return Ok(());
         }
+        let operand = self.dtype(if f == MapFn::Where { args[1] } else { args[0] });
+        if !self.is_row(r) && known(f, operand, self.dtype(r)) {
+            let values = args.iter().map(|&a| self.scalar(a)).collect::<Result<Vec<_>, _>>()?;
+            let value = self.map_lanes(f, operand, self.dtype(r), true, &values)?;
+            return self.keep(r, value);
+        }
         let n = if self.is_row(r) { self.tile_len } else { self.int(1) };
         let mut operands = vec![n, self.place(r)?];
         for &a in args {
@@ -224,7 +231,20 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    /// A scalar of the row, for those who want its value and those who want its place.
+    fn keep(&mut self, r: Reg, value: Value) -> Result<(), String> {
+        let to = self.place(r)?;
+        self.b.ins().store(flags(), value, to, 0);
+        self.scalars[r as usize] = Some(value);
+        Ok(())
+    }
+
     fn fused(&mut self, r: Reg, f: FusedFn, args: &[Reg]) -> Result<(), String> {
+        if !self.is_row(r) && matches!(f, FusedFn::MulAdd | FusedFn::SubMul) {
+            let values = args.iter().map(|&a| self.scalar(a)).collect::<Result<Vec<_>, _>>()?;
+            let value = self.fused_lanes(f, &values)?;
+            return self.keep(r, value);
+        }
         let mut scalar = [false; 3];
         for (s, &a) in scalar.iter_mut().zip(args) {
             *s = !self.is_row(a);
