@@ -9,8 +9,17 @@ use crate::primitives::simd::{LANES, Simd};
 const DEPTH: usize = 128;
 /// Most elements of A and of B.
 const LARGEST: usize = 1 << 12;
-/// Rows of B that lie a multiple of so many elements apart compete for the same lines of the cache.
-const APART: usize = 64;
+/// Lines that compete for one place of the cache, of which a product's rows of B may take up half; places, and elements of a line.
+const WAYS: usize = 8;
+const PLACES: usize = 64;
+const LINE: usize = 16;
+
+/// Whether rows of B so far apart stay in the cache, side by side.
+fn stays(k: usize, distance: usize) -> bool {
+    let lines = distance.div_ceil(LINE);
+    let places = PLACES / (1 << lines.trailing_zeros().min(PLACES.trailing_zeros()));
+    !distance.is_multiple_of(LINE) || k <= places * WAYS / 2
+}
 
 /// Whether [`product`] is for it.
 pub(super) fn fits(p: &Product) -> bool {
@@ -31,7 +40,7 @@ pub(crate) unsafe fn product<S: Simd>(product: *const Product, a: *const f32, b:
     unsafe {
         let p = &*product;
         let whole = p.n.is_multiple_of(LANES);
-        let lies = p.b[1] == 1 && p.b[0] > 0 && whole && !(p.b[0] as usize).is_multiple_of(APART);
+        let lies = p.b[1] == 1 && p.b[0] > 0 && whole && stays(p.k, p.b[0] as usize);
         let (b, distance, apart) = if lies {
             (b, p.b[0] as usize, LANES)
         } else {
@@ -129,9 +138,11 @@ impl Panel<'_> {
                 at += p.a[1];
                 b = b.wrapping_add(self.distance);
             }
-            let alpha = S::splat(p.alpha);
-            for sum in &mut sums {
-                *sum = S::mul(alpha, *sum);
+            if p.alpha != 1.0 {
+                let alpha = S::splat(p.alpha);
+                for sum in &mut sums {
+                    *sum = S::mul(alpha, *sum);
+                }
             }
             if n < LANES {
                 // By constant places, so that the sums stay in registers until here.

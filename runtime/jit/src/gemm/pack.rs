@@ -84,6 +84,10 @@ unsafe fn row<S: Simd>(k: usize, n: usize, width: usize, from: *const f32, to: *
 unsafe fn strip<S: Simd>(k: usize, lanes: usize, from: *const f32, [rb, cb]: [isize; 2], to: *mut f32, stride: usize) {
     unsafe {
         let mut l = 0;
+        while rb == 1 && lanes == LANES && l + LANES <= k {
+            S::turn(from.add(l), cb, to.add(l * stride), stride);
+            l += LANES;
+        }
         while rb == 1 && l + LANES <= k {
             let mut square = [S::splat(0.0); LANES];
             for (j, row) in square.iter_mut().enumerate().take(lanes) {

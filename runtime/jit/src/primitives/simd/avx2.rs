@@ -310,6 +310,16 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn turn(from: *const f32, apart: isize, to: *mut f32, distance: usize) {
+        // By quarters: the registers hold no more.
+        let mut quarter = 0;
+        while quarter < 4 {
+            let (i, j) = (quarter / 2 * 8, quarter % 2 * 8);
+            unsafe { turn8(from.offset(i as isize * apart + j as isize), apart, to.add(j * distance + i), distance) };
+            quarter += 1;
+        }
+    }
+    #[inline(always)]
     unsafe fn sum(a: Pair<__m256>) -> f32 {
         unsafe { sum8(_mm256_add_ps(a.0, a.1)) }
     }
@@ -323,6 +333,32 @@ unsafe fn wide8(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
         let high = _mm256_blend_epi32::<0xAA>(_mm256_srli_epi64::<32>(even), odd);
         let low = _mm256_blend_epi32::<0xAA>(even, _mm256_slli_epi64::<32>(odd));
         (high, low)
+    }
+}
+
+/// A square of eight turned, from memory to memory.
+#[inline(always)]
+unsafe fn turn8(from: *const f32, apart: isize, to: *mut f32, distance: usize) {
+    unsafe {
+        // Halves of rows i and i + 4 side by side: what is left is within the halves.
+        let mut rows = [_mm256_setzero_ps(); 8];
+        let mut i = 0;
+        while i < 4 {
+            let (upper, lower) = (from.offset(i as isize * apart), from.offset((i as isize + 4) * apart));
+            rows[i] = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(upper)), _mm_loadu_ps(lower));
+            rows[4 + i] = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(upper.add(4))), _mm_loadu_ps(lower.add(4)));
+            i += 1;
+        }
+        let mut g = 0;
+        while g < 8 {
+            let (a, b) = (_mm256_unpacklo_ps(rows[g], rows[g + 1]), _mm256_unpackhi_ps(rows[g], rows[g + 1]));
+            let (c, d) = (_mm256_unpacklo_ps(rows[g + 2], rows[g + 3]), _mm256_unpackhi_ps(rows[g + 2], rows[g + 3]));
+            _mm256_storeu_ps(to.add(g * distance), _mm256_shuffle_ps::<0x44>(a, c));
+            _mm256_storeu_ps(to.add((g + 1) * distance), _mm256_shuffle_ps::<0xEE>(a, c));
+            _mm256_storeu_ps(to.add((g + 2) * distance), _mm256_shuffle_ps::<0x44>(b, d));
+            _mm256_storeu_ps(to.add((g + 3) * distance), _mm256_shuffle_ps::<0xEE>(b, d));
+            g += 4;
+        }
     }
 }
 

@@ -117,6 +117,24 @@ pub(crate) trait Simd: Copy + 'static {
 
     /// Lane j of vector i becomes lane i of vector j.
     unsafe fn transpose(rows: [Self::F; LANES]) -> [Self::F; LANES];
+    /// The square of elements at `from`, whose rows lie `apart`, turned: its rows lie `distance` apart at `to`.
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, apart: isize, to: *mut f32, distance: usize) {
+        unsafe {
+            let mut square = [Self::splat(0.0); LANES];
+            let mut i = 0;
+            while i < LANES {
+                square[i] = Self::load(from.offset(i as isize * apart));
+                i += 1;
+            }
+            let turned = Self::transpose(square);
+            i = 0;
+            while i < LANES {
+                Self::store(to.add(i * distance), turned[i]);
+                i += 1;
+            }
+        }
+    }
     /// Sum of the lanes: halves are added to halves, 16 to 8 to 4 to 2 to 1.
     unsafe fn sum(a: Self::F) -> f32;
 }
