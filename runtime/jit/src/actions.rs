@@ -1,6 +1,7 @@
 //! A plan's steps as the executor walks them: addresses worked out as far as they are fixed, independent launches of one kernel as one.
 
 use ogive_graph::plan::{Place, Plan, Slot, Step};
+use std::collections::BTreeSet;
 
 /// A launch with its addresses worked out as far as they are fixed.
 pub(crate) struct Launch {
@@ -17,6 +18,8 @@ pub(crate) struct Address {
     pub(crate) local: bool,
     /// Loop and bytes in odd iterations.
     pub(crate) flips: Vec<(usize, isize)>,
+    /// Whether an earlier launch of the same loop has it, and asks for the next iteration's.
+    pub(crate) asked: bool,
 }
 
 pub(crate) enum Action {
@@ -43,6 +46,7 @@ pub(crate) fn actions(plan: &Plan, steps: &[Step], joins: &dyn Fn(u32) -> bool) 
             local: matches!(plan.buffers[slot.buffer as usize].place, Place::Local(_)),
             moves: scaled(&slot.moves),
             flips: scaled(&slot.flips),
+            asked: false,
         }
     };
     let mut out = Vec::new();
@@ -55,7 +59,9 @@ pub(crate) fn actions(plan: &Plan, steps: &[Step], joins: &dyn Fn(u32) -> bool) 
         };
         out.push(match &steps[at] {
             Step::Loop { id, times, reverse, apart, body } => {
-                Action::Loop { id: *id as usize, times: *times, reverse: *reverse, apart: *apart, body: actions(plan, body, joins) }
+                let mut body = actions(plan, body, joins);
+                ask_once(&mut body, joins);
+                Action::Loop { id: *id as usize, times: *times, reverse: *reverse, apart: *apart, body }
             }
             Step::Launch { .. } => {
                 let mut list: Vec<Launch> = steps[at..at + together].iter().filter_map(launch).collect();
@@ -65,6 +71,23 @@ pub(crate) fn actions(plan: &Plan, steps: &[Step], joins: &dyn Fn(u32) -> bool) 
         at += together;
     }
     out
+}
+
+/// Leaves it to the first launch of a body that looks ahead to ask for what several read.
+fn ask_once(body: &mut [Action], joins: &dyn Fn(u32) -> bool) {
+    let mut seen = BTreeSet::new();
+    for action in body {
+        let launches = match action {
+            Action::Launch(launch) => std::slice::from_mut(launch),
+            Action::Together(list) => list.as_mut_slice(),
+            Action::Loop { .. } => continue,
+        };
+        for launch in launches.iter_mut().filter(|l| joins(l.kernel as u32)) {
+            for address in &mut launch.args {
+                address.asked = !seen.insert((address.buffer, address.offset, address.moves.clone()));
+            }
+        }
+    }
 }
 
 /// Most launches that are joined.

@@ -431,6 +431,7 @@ impl Walk<'_> {
                 offset += hand.counters[id].position * step;
                 if let Some((inner, sign)) = hand.inner
                     && inner == id
+                    && !address.asked
                     && step.abs() <= NEXT
                 {
                     hand.ahead[count] = sign * step;
