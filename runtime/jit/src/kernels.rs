@@ -164,7 +164,7 @@ impl Prepared {
             Call::Solve { solve, primitives } => crate::solve::solve(solve, primitives, args, pool),
             Call::Attend { attend, shape, primitives } => attended(attend, shape, primitives, args, pool, scratch),
             Call::Scatter { scatter, accumulate } => scattered(scatter, args, pool, context, *accumulate),
-            Call::Fold { fold, accumulate } => folded(fold, args, *accumulate),
+            Call::Fold { fold, accumulate } => folded(fold, args, pool, *accumulate),
             Call::TopK(t) => routed::top_k(t, args, pool, scratch),
             Call::Route(r) => routed::route(r, args, scratch, context),
             Call::Routed { routed: r, primitives } => routed::routed(r, primitives, args, pool, scratch),
@@ -387,14 +387,38 @@ fn scattered(s: &Scatter, args: &[*mut u8], pool: &Pool, context: &Context, accu
     });
 }
 
-fn folded(fold: &Fold, args: &[*mut u8], accumulate: Accumulate) {
+/// Elements of a fold that are worth a task of their own.
+const FOLDED: u64 = 1 << 13;
+
+fn folded(fold: &Fold, args: &[*mut u8], pool: &Pool, accumulate: Accumulate) {
     let unit = fold.dtype.bytes();
-    let (parts, out) = (args[0], args[1]);
-    for chunk in 1..fold.chunks {
-        let part = parts.wrapping_add((chunk * fold.len * unit) as usize);
-        // Safety: parts lie one behind the other in memory of their own.
-        unsafe { accumulate(fold.len as usize, parts, part) };
+    let pointers = Shared([args[0], args[1]]);
+    // Where the result lies as the parts do, they are added up there.
+    let mut behind = 1;
+    let alike = fold.dims.iter().rev().all(|&(size, stride)| {
+        let follows = size == 1 || stride == behind;
+        behind *= size as i64;
+        follows
+    });
+    pool.run(fold.len.div_ceil(FOLDED) as usize, &|task, _| {
+        let first = task as u64 * FOLDED;
+        let count = FOLDED.min(fold.len - first);
+        let [parts, out] = pointers.get().map(|p| p.wrapping_add((first * unit) as usize));
+        let sum = if alike { out } else { parts };
+        if alike {
+            // Safety: parts and the result have as many elements, which do not overlap.
+            unsafe { std::ptr::copy_nonoverlapping(parts, out, (count * unit) as usize) };
+        }
+        for chunk in 1..fold.chunks {
+            let part = parts.wrapping_add((chunk * fold.len * unit) as usize);
+            // Safety: parts lie one behind the other in memory of their own.
+            unsafe { accumulate(count as usize, sum, part) };
+        }
+    });
+    if alike {
+        return;
     }
+    let (parts, out) = (args[0], args[1]);
     if let ([(rows, across), (columns, along)], 4) = (fold.dims.as_slice(), unit) {
         let (from, to) = (parts.cast::<u32>(), out.cast::<u32>());
         for i in 0..*rows as isize {

@@ -64,6 +64,32 @@ pub(super) fn loops(dims: Vec<(u64, [i64; 3])>) -> Vec<GemmLoop> {
     dims.into_iter().map(|(size, strides)| GemmLoop { size, strides }).collect()
 }
 
+/// Rows and columns that make a product worth its packing.
+const WIDE: u64 = 256;
+/// Least depth of a part.
+const DEEP: u64 = 512;
+/// Most elements of a result that has parts.
+const PARTED: u64 = 1 << 19;
+
+/// Cuts the contracted axes of a lone product with many more of them than rows and columns, such as the gradient of a weight: the last batch
+/// is then over parts whose results are to be added. Tells whether it does.
+pub(super) fn deepen(gemm: &mut Gemm) -> bool {
+    let pieces = |size: u64| 1 << (size / WIDE).max(1).ilog2();
+    let wanted = gemm.m_parts * gemm.n_parts;
+    let m_parts = wanted.min(pieces(gemm.m));
+    let n_parts = (wanted / m_parts).min(pieces(gemm.n));
+    let k_parts = wanted / (m_parts * n_parts);
+    let lone = gemm.batch.is_empty() && gemm.sums.is_empty();
+    if !lone || k_parts < 2 || !gemm.k.is_multiple_of(k_parts) || gemm.k / k_parts < DEEP || gemm.m * gemm.n > PARTED {
+        return false;
+    }
+    gemm.k /= k_parts;
+    let depth = gemm.k as i64;
+    gemm.batch.push(GemmLoop { size: k_parts, strides: [depth * gemm.a[1], depth * gemm.b[0], 0] });
+    (gemm.m_parts, gemm.n_parts) = (m_parts, n_parts);
+    true
+}
+
 /// Fixes the independent parts; they depend on sizes only. Operands are packed anew for each part, so parts are as square as can be.
 fn partition(gemm: &mut Gemm) {
     let batch: u64 = gemm.batch.iter().map(|l| l.size).product();

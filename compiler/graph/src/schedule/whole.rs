@@ -5,9 +5,11 @@ use super::region::Frame;
 use super::storage::{Storage, merge_dims};
 use super::{Planner, Unsupported, contract};
 use crate::entity::{AxisId, Value};
-use crate::kernel::{Attend, Pair, Scatter, Solve, Work};
-use crate::op::{Attention, Op};
-use crate::shape::{Shape, Ty};
+use crate::graph::Node;
+use crate::kernel::{Attend, Fold, Gemm, Pair, Scatter, Solve, Work};
+use crate::op::{Attention, Op, ReduceFn};
+use crate::plan::Slot;
+use crate::shape::{DType, Shape, Ty};
 
 impl<'g> Planner<'g> {
     /// A product, added to the other operand of the last of `members` where there are two.
@@ -28,6 +30,9 @@ impl<'g> Planner<'g> {
             std::mem::swap(&mut left, &mut right);
         }
         let mut gemm = contract::gemm(self.graph, [&region.ty(a).shape, &region.ty(b).shape], over, &left, &right, &to);
+        if onto.is_none() && !self.local && contract::deepen(&mut gemm) {
+            return self.contract_in_parts(frame, gemm, [left, right, to], node);
+        }
         let mut args = vec![left.slot, right.slot, to.slot.clone()];
         if let Some(onto) = onto {
             gemm.adds = true;
@@ -38,6 +43,23 @@ impl<'g> Planner<'g> {
             args.push(if alike { onto.slot } else { to.slot });
         }
         let step = self.launch("contract", Work::Gemm(gemm), args, &node.origin);
+        frame.steps.push(step);
+    }
+
+    /// A product whose last batch is over parts of the contracted axes: each part has a result of its own; they are added up in order.
+    fn contract_in_parts(&mut self, frame: &mut Frame<'g>, mut gemm: Gemm, [left, right, to]: [Storage; 3], node: &Node) {
+        let len = gemm.m * gemm.n;
+        let dims = vec![(gemm.m, gemm.c[0]), (gemm.n, gemm.c[1])];
+        gemm.c = [gemm.n as i64, 1];
+        let Some(parts) = gemm.batch.last_mut() else { return };
+        parts.strides[2] = len as i64;
+        let chunks = parts.size;
+        let buffer = self.buffer("parts", DType::F32, len * chunks);
+        let slot = Slot { buffer, offset: 0, moves: Vec::new(), flips: Vec::new() };
+        let step = self.launch("contract", Work::Gemm(gemm), vec![left.slot, right.slot, slot.clone()], &node.origin);
+        frame.steps.push(step);
+        let fold = Fold { f: ReduceFn::Sum, dtype: DType::F32, chunks, len, dims };
+        let step = self.launch("fold", Work::Fold(fold), vec![slot, to.slot], &node.origin);
         frame.steps.push(step);
     }
 
