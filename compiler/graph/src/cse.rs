@@ -13,7 +13,33 @@ use std::collections::BTreeMap;
 
 /// Merges equal nodes into the first of them, which keeps its origin.
 pub fn cse(graph: &Graph) -> Graph {
-    rewrite::graph(graph, &mut Cse { labels: text::labels(&graph.axes), seen: Vec::new() })
+    let mut graph = graph.clone();
+    arguments(&mut graph.region);
+    rewrite::graph(&graph, &mut Cse { labels: text::labels(&graph.axes), seen: Vec::new() })
+}
+
+/// Operands that a loop is given twice in the same way are read as the first.
+fn arguments(region: &mut Region) {
+    for node in &mut region.nodes {
+        let Op::Loop(l) = &mut node.op else { continue };
+        arguments(&mut l.body);
+        let invariant = l.carries + l.stacked;
+        let first = |place: usize| {
+            let start = if place < l.carries {
+                place
+            } else if place < invariant {
+                l.carries
+            } else {
+                invariant
+            };
+            (start..place).find(|&p| node.inputs[p] == node.inputs[place]).unwrap_or(place)
+        };
+        for argument in &mut l.body.nodes {
+            if let Op::Argument(place) = &mut argument.op {
+                *place = first(*place as usize) as u32;
+            }
+        }
+    }
 }
 
 struct Cse {
@@ -73,6 +99,18 @@ mod tests {
                     %3 = mul %1, %0 : f32[a, c] @ q f:2 3..4\n%4 = sum %2 over [a, c] : f32[]\n%5 = sum %3 over [c, a] : f32[]\n%6 = add %4, %5 : f32[]\n\
                     output z [] = %6\n";
         assert_eq!(nodes_after(text), 5);
+    }
+
+    #[test]
+    fn operands_that_a_loop_is_given_twice_are_one() {
+        let text = "axis t = 4\naxis k = 3\n%0 = input s : f32[k]\n%1 = input x : f32[t, k]\n\
+                    %2 = scan along t carry [%0] stacked [%1, %1] with [%0, %0] : f32[k] {\n%0 = argument 0 : f32[k]\n%1 = argument 1 : f32[k]\n\
+                    %2 = argument 2 : f32[k]\n%3 = argument 3 : f32[k]\n%4 = argument 4 : f32[k]\n%5 = mul %1, %3 : f32[k]\n%6 = mul %2, %4 : f32[k]\n\
+                    %7 = add %5, %6 : f32[k]\n%8 = add %0, %7 : f32[k]\nyield [%8] collect []\n}\n%3 = project 0 of %2 : f32[k]\noutput s [k] = %3\n";
+        let graph = parse(text).unwrap();
+        verify(&graph).unwrap_or_else(|e| panic!("{}", e[0]));
+        let new = print_plain(&dce(&cse(&graph)));
+        assert!(new.contains("stacked [%1] with [%0]") && new.matches("= mul").count() == 1, "{new}");
     }
 
     #[test]

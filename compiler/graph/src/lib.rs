@@ -2,6 +2,7 @@
 //! Knows nothing of the language and of devices.
 #![warn(missing_docs)]
 
+pub mod again;
 pub mod autodiff;
 pub mod batch;
 pub mod build;
@@ -44,6 +45,7 @@ pub mod schedule;
 pub mod segment;
 pub mod shape;
 pub mod simplify;
+pub mod single;
 pub mod sink;
 pub mod stream;
 pub mod text;
@@ -52,6 +54,7 @@ pub mod transition;
 pub mod truncate;
 pub mod unroll;
 pub mod verify;
+pub mod within;
 
 pub use build::Builder;
 pub use entity::{AxisId, Value};

@@ -5,6 +5,7 @@
 //! nodes that fuse, stops of gradients have done their work, what differentiation wrote twice becomes one, and what sums should
 //! compute for themselves is written twice again.
 
+use crate::again::{again, again_always};
 use crate::autodiff::inverse::ordinary;
 use crate::batch::batch;
 use crate::cse::cse;
@@ -25,10 +26,12 @@ use crate::recompute::recompute;
 use crate::rowwise::{rowwise, rowwise_always};
 use crate::segment::{Keep, segments};
 use crate::simplify::simplify;
+use crate::single::single;
 use crate::sink::sink;
 use crate::text::print;
 use crate::totals::totals;
 use crate::verify::{VerifyError, verify};
+use crate::within::{within, within_always};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -75,6 +78,7 @@ pub const FORWARD_IN_TIME: &[Pass] = &[
 /// From differentiation (or none) to fusion.
 pub const BACKEND: &[Pass] = &[
     pass("ordinary", ordinary),
+    pass("single", single),
     pass("simplify", simplify),
     pass("decompose", decompose),
     pass("cse", cse),
@@ -92,10 +96,13 @@ pub const BACKEND: &[Pass] = &[
     pass("simplify", simplify),
     pass("cse", cse),
     pass("dce", dce),
+    pass("within", within),
+    pass("dce", dce),
     pass("sink", sink),
     pass("part", part),
     pass("dce", dce),
     pass("recompute", recompute),
+    pass("again", again),
     pass("products", products),
     pass("dce", dce),
 ];
@@ -110,6 +117,8 @@ pub fn eager() -> Vec<Pass> {
     let of = |p: &Pass| match p.name {
         "ends" => pass("ends, always", ends_always),
         "lookup" => pass("lookup, always", lookup_always),
+        "within" => pass("within, always", within_always),
+        "again" => pass("again, always", again_always),
         _ => *p,
     };
     BACKEND.iter().map(of).collect()

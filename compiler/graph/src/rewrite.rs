@@ -139,6 +139,11 @@ impl Frame {
         self.readers[v.index()].len() == 1
     }
 
+    /// The nodes that read a value; `None` for readers outside the region's nodes.
+    pub(crate) fn readers(&self, v: Value) -> &[Option<Value>] {
+        &self.readers[v.index()]
+    }
+
     /// The one node that reads a value.
     pub(crate) fn reader(&self, v: Value) -> Option<Value> {
         if let [reader] = self.readers[v.index()][..] { reader } else { None }

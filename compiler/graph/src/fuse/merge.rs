@@ -1,6 +1,7 @@
 //! Grows groups: first along producer and consumer, then between readers of one value. A merge never makes a cycle between groups.
 
 use super::{Class, Group, Groups, Kind, class, domain};
+use crate::again::{LARGE, is_cheap, levels};
 use crate::entity::Value;
 use crate::graph::{Graph, Region};
 use crate::op::{MapFn, Op};
@@ -203,15 +204,31 @@ impl<'a> Merger<'a> {
 
     /// Merges along producer and consumer.
     pub(super) fn chains(&mut self) {
-        for i in 0..self.region.nodes.len() {
-            let v = Value(i as u32);
-            if !self.is_row(v) {
-                continue;
-            }
-            for &input in super::register_operands(self.region, v) {
-                if self.is_row(input) {
-                    self.try_merge(input, v);
-                }
+        // What is cheap and wanted behind a kernel of its own only goes with its readers, where it can.
+        let levels = levels(self.region);
+        let mut late = vec![false; levels.len()];
+        for v in (0..levels.len() as u32).rev().map(Value) {
+            let behind = |u: &Value| self.is_row(*u) && (levels[u.index()] > levels[v.index()] || late[u.index()]);
+            let users = &self.users[v.index()];
+            late[v.index()] = !users.is_empty() && users.iter().all(behind) && is_cheap(&self.graph.axes, self.region, v, LARGE);
+        }
+        let all = || (0..late.len() as u32).map(Value);
+        for v in all().filter(|v| !late[v.index()]) {
+            self.with_operands(v, |_| true);
+        }
+        for v in all().rev().filter(|v| late[v.index()]) {
+            self.with_operands(v, |input| late[input.index()]);
+        }
+        for v in all().filter(|v| late[v.index()]) {
+            self.with_operands(v, |_| true);
+        }
+    }
+
+    /// Merges a node with those that compute its operands.
+    fn with_operands(&mut self, v: Value, wanted: impl Fn(Value) -> bool) {
+        for &input in super::register_operands(self.region, v) {
+            if self.is_row(v) && self.is_row(input) && wanted(input) {
+                self.try_merge(input, v);
             }
         }
     }
