@@ -1,7 +1,7 @@
 //! Grows groups: first along producer and consumer, then between readers of one value. A merge never makes a cycle between groups.
 
+use super::late::{LARGE, is_cheap, levels};
 use super::{Class, Group, Groups, Kind, class, domain};
-use crate::again::{LARGE, is_cheap, levels};
 use crate::entity::Value;
 use crate::graph::{Graph, Region};
 use crate::op::{MapFn, Op};

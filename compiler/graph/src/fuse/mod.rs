@@ -2,6 +2,7 @@
 //! the inner axes give scalars of the row, reductions over the outer axes (or over everything) are folded over rows and leave the group.
 
 pub mod domain;
+pub(crate) mod late;
 mod merge;
 
 use crate::entity::Value;
